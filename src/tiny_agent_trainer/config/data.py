@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`[data]`: which reader brings the samples. One options class per reader."""
+
+from typing import Annotated, ClassVar, Literal
+
+import pydantic
+
+from tiny_agent_trainer.config import section
+
+
+class ReaderOptions(section.Part):
+    """What every reader has in common."""
+
+    root: str = pydantic.Field("", json_schema_extra=section.NOT_SEMANTIC)
+    """Directory that holds the files, relative to the working directory ("": see the reader)."""
+
+    allow_leaks: bool = False
+    """Train although a patient or an image stands in two splits; every report says so."""
+
+
+class SplitOptions(section.Section):
+    """How patients are divided when the data do not come divided."""
+
+    seed: section.Seed = 0
+    """Which division; apart from `base_seed`, so that a new `base_seed` keeps the test set."""
+
+    validation_fraction: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.15
+    """Share of the patients that the best epoch is chosen on."""
+
+    test_fraction: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.15
+    """Share of the patients that the result is measured on, once."""
+
+    @pydantic.model_validator(mode="after")
+    def _leave_some_for_training(self) -> "SplitOptions":
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ValueError("validation_fraction + test_fraction leave nothing for training")
+        return self
+
+
+class PhantomOptions(ReaderOptions):
+    """Synthetic patients with and without a lesion; needs no file."""
+
+    builder: ClassVar[str] = "tiny_agent_trainer.tokenizer.phantom:PhantomReader"
+
+    reader: Literal["phantom"] = "phantom"
+    """The built-in generator."""
+
+    phantom_seed: section.Seed = 0
+    """Which phantom; apart from `base_seed`, so that a new `base_seed` keeps the test set."""
+
+    patients: Annotated[int, pydantic.Field(ge=10, le=1_000_000)] = 1000
+    """Number of patients."""
+
+    images_per_patient: Annotated[int, pydantic.Field(ge=1, le=64)] = 3
+    """Largest number of images of one patient; each has between 1 and so many."""
+
+    image_size: Annotated[int, pydantic.Field(ge=16, le=1024)] = 32
+    """Height and width in pixels."""
+
+    lesion_fraction: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.5
+    """Share of the patients that have a lesion."""
+
+    lesion_contrast: Annotated[float, pydantic.Field(gt=0, le=4)] = 1.0
+    """How bright lesions are, relative to the default; smaller is harder."""
+
+    label_noise: Annotated[float, pydantic.Field(ge=0, lt=0.5)] = 0.02
+    """Share of the images whose label is wrong."""
+
+    split: SplitOptions = SplitOptions()
+    """How patients are divided."""
+
+
+class MedmnistOptions(ReaderOptions):
+    """An official MedMNIST v2 file, known by its published MD5."""
+
+    builder: ClassVar[str] = "tiny_agent_trainer.tokenizer.medmnist:MedmnistReader"
+
+    reader: Literal["medmnist"]
+    """MedMNIST `.npz` files."""
+
+    dataset: Annotated[str, pydantic.Field(pattern=r"^[a-z0-9]+$")]
+    """Name of the set in lower case, such as `breastmnist`."""
+
+    size: Literal[28, 64, 128, 224] = 28
+    """Pixels along an edge."""
+
+    download: bool = pydantic.Field(True, json_schema_extra=section.NOT_SEMANTIC)
+    """Whether an absent file may be fetched from the publisher."""
+
+
+class ImageFolderOptions(ReaderOptions):
+    """PNG and JPEG files, labelled by their folders or by a CSV."""
+
+    builder: ClassVar[str] = "tiny_agent_trainer.tokenizer.image_folder:ImageFolderReader"
+
+    reader: Literal["image_folder"]
+    """A folder of images."""
+
+    labels: str = ""
+    """CSV file with the labels, relative to `root` ("": each class is a folder)."""
+
+    file_column: str = "file"
+    """Column of the CSV with the image's path, relative to `root`."""
+
+    label_column: str = "label"
+    """Column of the CSV with the class."""
+
+    patient_column: str = ""
+    """Column of the CSV with the patient ("": every image is its own patient)."""
+
+    split_column: str = ""
+    """Column of the CSV with train, val or test ("": divided by `[data.split]`)."""
+
+    split: SplitOptions = SplitOptions()
+    """How patients are divided when neither folders nor a column say it."""
+
+
+DataSection = Annotated[
+    Annotated[PhantomOptions, pydantic.Tag("phantom")]
+    | Annotated[MedmnistOptions, pydantic.Tag("medmnist")]
+    | Annotated[ImageFolderOptions, pydantic.Tag("image_folder")],
+    section.chosen_by("reader", default="phantom"),
+]
+"""The listing of readers: a new one adds its class here."""

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`[validator]`: which metric chooses the best epoch, and how validation is carried out."""
+
+from typing import Literal
+
+from tiny_agent_trainer.config import section
+
+Metric = Literal["auroc", "accuracy", "balanced_accuracy", "macro_f1", "average_precision", "loss"]
+"""The listing of metrics that can choose the best epoch."""
+
+
+class ValidatorSection(section.Section):
+    """How validation is carried out."""
+
+    metric: Metric = "auroc"
+    """What chooses the best epoch on the validation split; the first best value wins."""
+
+    batch_size: section.PositiveInt = 256
+    """Samples that are evaluated together."""
+
+    every: section.PositiveInt = 1
+    """Validate after every so many epochs, and after the last one."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger value of `metric` is a better one."""
+        return self.metric != "loss"

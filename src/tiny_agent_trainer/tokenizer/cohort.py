@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A dataset made ready: numbered by content, checked for leaks, prepared in memory.
+
+A sample's number (its ordinal) is its rank by the digest of its decoded pixels. It does not depend
+on file names or their order, and it says nothing about a person.
+"""
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tiny_agent_trainer import errors
+from tiny_agent_trainer.config.tokenizer import TokenizerSection
+from tiny_agent_trainer.tokenizer import statistics, tokenization
+from tiny_agent_trainer.tokenizer.samples import (
+    SPLITS,
+    Dataset,
+    Sample,
+    SourceFile,
+    Split,
+    StoredArray,
+    Task,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Cohort:
+    """Everything that training and validation need of the data.
+
+    Attributes:
+        name, task, classes, dims, files: As the reader gave them.
+        samples: In the order of their ordinals.
+        pixel_digests: SHA-256 of decoded pixels, 64 hex digits, in the same order.
+        prepared_NCS: Integers, shape (n, channels, *spatial).
+        labels: int64, shape (n,) or (n, classes) for multi-label data.
+        patients: Ordinals of patients, int64, shape (n,).
+        splits: Ordinals of the samples of each split, ascending.
+        leaks: Sentences about patients or pixels in two splits; empty when there are none.
+    """
+
+    name: str
+    task: Task
+    classes: tuple[str, ...]
+    dims: int
+    files: tuple[SourceFile, ...]
+    samples: tuple[Sample, ...]
+    pixel_digests: tuple[str, ...]
+    prepared_NCS: npt.NDArray[np.integer]
+    labels: npt.NDArray[np.int64]
+    patients: npt.NDArray[np.int64]
+    splits: Mapping[Split, npt.NDArray[np.int64]]
+    leaks: tuple[str, ...]
+
+    def build_tokenizer(self, options: TokenizerSection) -> tokenization.AbstractTokenizer:
+        """The configured tokenizer, normalised by the training split alone."""
+        shape, dtype = self.prepared_NCS.shape[1:], self.prepared_NCS.dtype
+        if options.normalization == "half":
+            normalization = statistics.half_range(dtype, shape[0])
+        else:
+            normalization = statistics.measure(self.prepared_NCS[self.splits["train"]])
+        return tokenization.build_tokenizer(options, shape, dtype, normalization)
+
+    def num_patients(self, split: Split) -> int:
+        """How many patients have a sample in the split."""
+        return len(np.unique(self.patients[self.splits[split]]))
+
+
+def build_cohort(dataset: Dataset, options: TokenizerSection, *, allow_leaks: bool) -> Cohort:
+    """Number, check and prepare a dataset.
+
+    Raises:
+        DatasetError: No sample in a split, one class only, images of different shapes.
+        LeakError: A patient or an image in two splits, unless `allow_leaks`.
+    """
+    order, pixel_digests = _order(dataset)
+    listed = tuple(dataset.samples[index] for index in order)
+    splits = _splits(listed)
+    labels = np.array([sample.label for sample in listed], np.int64)
+    _require_classes(labels[splits["train"]], dataset)
+    leaks = tuple(_find_leaks(listed, pixel_digests))
+    if leaks and not allow_leaks:
+        raise _leak_error(leaks)
+    return Cohort(
+        name=dataset.name,
+        task=dataset.task,
+        classes=dataset.classes,
+        dims=dataset.dims,
+        files=tuple(sorted(dataset.files, key=lambda file: file.path.encode())),
+        samples=listed,
+        pixel_digests=pixel_digests,
+        prepared_NCS=_prepare_all([dataset.images[index] for index in order], listed, options),
+        labels=labels if dataset.task == "multilabel" else labels[:, 0],
+        patients=_number_patients(listed),
+        splits=splits,
+        leaks=leaks,
+    )
+
+
+def digest_pixels(image: StoredArray) -> str:
+    """SHA-256 of an image's type, shape and values (little endian, row-major), as 64 hex digits."""
+    little = image.astype(image.dtype.newbyteorder("<"), copy=False)
+    header = f"pixels-v1 {little.dtype.str} {little.shape}\n".encode()
+    return hashlib.sha256(header + np.ascontiguousarray(little).tobytes()).hexdigest()
+
+
+def _order(dataset: Dataset) -> tuple[list[int], tuple[str, ...]]:
+    digests = [digest_pixels(image) for image in dataset.images]
+    ranked = sorted(
+        range(len(digests)),
+        key=lambda i: (
+            digests[i], dataset.samples[i].split, dataset.samples[i].label, dataset.samples[i].key
+        ),
+    )  # fmt: skip
+    return ranked, tuple(digests[index] for index in ranked)
+
+
+def _splits(listed: Sequence[Sample]) -> dict[Split, npt.NDArray[np.int64]]:
+    found: dict[Split, npt.NDArray[np.int64]] = {}
+    for split in SPLITS:
+        members = [index for index, sample in enumerate(listed) if sample.split == split]
+        if not members:
+            raise errors.DatasetError(
+                where=f"split {split}",
+                expected="at least one sample in train, val and test",
+                found="none",
+                remedy="correct the splits of the data",
+            )
+        found[split] = np.array(members, np.int64)
+    return found
+
+
+def _require_classes(labels: npt.NDArray[np.int64], dataset: Dataset) -> None:
+    if dataset.task == "multiclass" and len(np.unique(labels)) < 2:
+        only = dataset.classes[int(labels[0, 0])]
+        raise errors.DatasetError(
+            where="split train",
+            expected="samples of at least two classes",
+            found=f"{len(labels)} samples, all of class {only!r}",
+            remedy="correct the labels or the splits; one class cannot be told from itself",
+        )
+
+
+def _find_leaks(listed: Sequence[Sample], pixel_digests: Sequence[str]) -> Iterable[str]:
+    by_pixels = _group(pixel_digests)
+    for members in by_pixels:
+        if len({listed[index].split for index in members}) > 1:
+            yield f"equal pixels in two splits: {_describe(members, listed)}"
+    by_patient = _group([sample.patient for sample in listed])
+    for members in by_patient:
+        splits = sorted({listed[index].split for index in members})
+        if len(splits) > 1:
+            numbers = ", ".join(map(str, members[:6]))
+            yield f"one patient in {' and '.join(splits)}: samples {numbers}"
+
+
+def _group(keys: Sequence[str]) -> list[list[int]]:
+    groups: dict[str, list[int]] = collections.defaultdict(list)
+    for index, key in enumerate(keys):
+        groups[key].append(index)
+    return [members for members in groups.values() if len(members) > 1]
+
+
+def _describe(members: Sequence[int], listed: Sequence[Sample]) -> str:
+    parts = [
+        f"{listed[index].key} (label {'/'.join(map(str, listed[index].label))})"
+        for index in members[:6]
+    ]
+    return " = ".join(parts)
+
+
+def _leak_error(leaks: Sequence[str]) -> errors.LeakError:
+    shown = "".join(f"\n  {leak}" for leak in leaks[:20])
+    more = f"\n  and {len(leaks) - 20} more" if len(leaks) > 20 else ""
+    return errors.LeakError(
+        where="the splits",
+        expected="every patient and every image in one split only",
+        found=f"{len(leaks)} leaks:{shown}{more}\n",
+        remedy="mend the splits, or write `allow_leaks = true` under [data]; "
+        "every report will then say so",
+    )
+
+
+def _prepare_all(
+    images: Sequence[StoredArray],
+    listed: Sequence[Sample],
+    options: TokenizerSection,
+) -> npt.NDArray[np.integer]:
+    first = tokenization.prepare(images[0], options)
+    prepared = np.empty((len(images), *first.shape), first.dtype)
+    for index, image in enumerate(images):
+        one = tokenization.prepare(image, options)
+        if one.shape != first.shape or one.dtype != first.dtype:
+            raise errors.DatasetError(
+                where=listed[index].key,
+                expected=f"shape {first.shape} and type {first.dtype}, as in {listed[0].key}",
+                found=f"shape {one.shape} and type {one.dtype}",
+                remedy="set `resize` (and `channels`) under [tokenizer], or mend the data",
+            )
+        prepared[index] = one
+    return prepared
+
+
+def _number_patients(listed: Sequence[Sample]) -> npt.NDArray[np.int64]:
+    numbers: dict[str, int] = {}
+    for sample in listed:
+        numbers.setdefault(sample.patient, len(numbers))
+    return np.array([numbers[sample.patient] for sample in listed], np.int64)

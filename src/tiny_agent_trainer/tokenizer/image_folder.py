@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of PNG and JPEG files: classes by folder (`[split/]class/file`), or by a CSV."""
+
+import collections
+import csv
+import dataclasses
+import io
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from tiny_agent_trainer import digests, errors
+from tiny_agent_trainer.config.data import ImageFolderOptions
+from tiny_agent_trainer.tokenizer import samples, splitting
+
+_ENDINGS = {".png", ".jpg", ".jpeg"}
+_PIXEL_LIMIT = 1 << 28
+"""Pixels of one image; a file that claims more is refused before it is decoded."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """One image to be read, as the folders or the CSV describe it."""
+
+    path: str
+    label: str
+    patient: str
+    split: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageFolderReader:
+    """Reader of a folder of images."""
+
+    options: ImageFolderOptions
+    progress: samples.Progress = samples.silent
+
+    def read(self) -> samples.Dataset:
+        """List, check and decode every image.
+
+        Raises:
+            DatasetMissingError: The folder or the CSV is not here.
+            DatasetError: No image, an unreadable image, a path that leaves the folder, a row
+                without its file, an unknown split; all rows that are wrong are listed.
+        """
+        root = self._root()
+        table = self._read_labels(root) if self.options.labels else ()
+        rows = list(self._rows_of_table(root, table)) if table else list(_rows_of_folders(root))
+        _require_rows(rows, root)
+        classes = tuple(sorted({row.label for row in rows}, key=str.encode))
+        splits = self._splits(rows)
+        images, files = [], []
+        for done, row in enumerate(rows, start=1):
+            image, file = _read_image(root, row.path)
+            images.append(image)
+            files.append(file)
+            self.progress("reading images", done, len(rows))
+        return samples.Dataset(
+            name="image_folder",
+            task="multiclass",
+            classes=classes,
+            dims=2,
+            samples=[
+                samples.Sample(
+                    key=row.path,
+                    patient=row.patient,
+                    label=(classes.index(row.label),),
+                    split=splits[row.path],
+                )
+                for row in rows
+            ],
+            images=images,
+            files=tuple(files),
+        )
+
+    def _root(self) -> Path:
+        root = Path(self.options.root or ".")
+        if not root.is_dir():
+            raise errors.DatasetMissingError(
+                where="[data] root",
+                expected="a directory with images",
+                found=f"no directory {root}",
+                remedy="write the path of the folder, seen from where you run, or use --data",
+            )
+        return root
+
+    def _read_labels(self, root: Path) -> list[dict[str, str]]:
+        path = _inside(root, self.options.labels)
+        if not path.is_file():
+            raise errors.DatasetMissingError(
+                where="[data] labels",
+                expected=f"a CSV file {self.options.labels} in {root}",
+                found="no such file",
+                remedy="correct `labels`, or leave it out to take classes from folders",
+            )
+        try:
+            reader = csv.DictReader(io.StringIO(path.read_text("utf-8-sig")), strict=True)
+            rows = list(reader)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise _damaged(path, "a CSV file in UTF-8", str(error)) from error
+        named = [self.options.file_column, self.options.label_column]
+        named += [c for c in (self.options.patient_column, self.options.split_column) if c]
+        missing = [column for column in named if column not in (reader.fieldnames or ())]
+        if missing:
+            found = f"no {', '.join(missing)} among {', '.join(reader.fieldnames or ())}"
+            raise _damaged(path, f"columns {', '.join(named)}", found)
+        return rows
+
+    def _rows_of_table(self, root: Path, table: list[dict[str, str]]) -> Iterator[_Row]:
+        faults = []
+        for number, line in enumerate(table, start=2):
+            path = line[self.options.file_column] or ""
+            row = _Row(
+                path=PurePosixPath(path).as_posix(),
+                label=line[self.options.label_column] or "",
+                patient=line.get(self.options.patient_column) or path,
+                split=line.get(self.options.split_column) or "",
+            )
+            if not path or not _inside(root, path).is_file():
+                faults.append(f"line {number}: no file {path!r}")
+            elif not row.label:
+                faults.append(f"line {number}: no label")
+            else:
+                yield row
+        if faults:
+            listed = "; ".join(faults[:20]) + (" ..." if len(faults) > 20 else "")
+            raise _damaged(root / self.options.labels, "a file and a label in every line", listed)
+
+    def _splits(self, rows: list[_Row]) -> Mapping[str, samples.Split]:
+        if any(row.split for row in rows):
+            return {row.path: _split_named(row) for row in rows}
+        stratum: dict[str, str] = {}
+        for row in rows:
+            stratum[row.patient] = max(stratum.get(row.patient, row.label), row.label)
+        labels = sorted(set(stratum.values()), key=str.encode)
+        strata = [labels.index(label) for label in stratum.values()]
+        chosen = splitting.split_patients(list(stratum), strata, self.options.split)
+        return {row.path: chosen[row.patient] for row in rows}
+
+
+def _rows_of_folders(root: Path) -> Iterator[_Row]:
+    paths = (path for path in root.rglob("*") if path.suffix.lower() in _ENDINGS)
+    for path in sorted(paths, key=lambda p: p.relative_to(root).as_posix().encode()):
+        parts = path.relative_to(root).parts
+        has_split = len(parts) >= 3 and parts[0] in samples.SPLITS
+        if len(parts) < 2:
+            message = f"{parts[0]} directly in the folder"
+            raise _damaged(root, "images in one folder per class", message)
+        _inside(root, "/".join(parts))
+        yield _Row(
+            path="/".join(parts),
+            label=parts[1] if has_split else parts[0],
+            patient="/".join(parts),
+            split=parts[0] if has_split else "",
+        )
+
+
+def _split_named(row: _Row) -> samples.Split:
+    for split in samples.SPLITS:
+        if row.split == split:
+            return split
+    raise errors.DatasetError(
+        where=row.path,
+        expected="train, val or test",
+        found=f"split {row.split!r}",
+        remedy="correct the split column, or leave it out to divide by [data.split]",
+    )
+
+
+def _require_rows(rows: list[_Row], root: Path) -> None:
+    if not rows:
+        raise _damaged(root, "PNG or JPEG images", "none")
+    counts = collections.Counter(row.path for row in rows)
+    twice = sorted(path for path, count in counts.items() if count > 1)
+    if twice:
+        raise _damaged(root, "every image once", f"more than once: {', '.join(twice[:20])}")
+
+
+def _inside(root: Path, relative: str) -> Path:
+    """The path, unless it leads out of the root, by `..`, an absolute path or a link."""
+    path = root / relative
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise _damaged(root, "paths inside the data root", f"{relative!r}, which leads out of it")
+    return path
+
+
+def _read_image(root: Path, relative: str) -> tuple[samples.StoredArray, samples.SourceFile]:
+    path = root / relative
+    data = path.read_bytes()
+    file = samples.SourceFile(path=relative, size_bytes=len(data), sha256=digests.sha256_hex(data))
+    try:
+        with warnings.catch_warnings(action="error"), Image.open(io.BytesIO(data)) as opened:
+            if opened.width * opened.height > _PIXEL_LIMIT:
+                message = f"{opened.width} x {opened.height} pixels, more than {_PIXEL_LIMIT}"
+                raise _damaged(path, "an image of sane size", message)
+            return _decode(ImageOps.exif_transpose(opened), path), file
+    except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
+        raise _damaged(path, "a whole PNG or JPEG image", str(error)) from error
+
+
+def _decode(image: Image.Image, path: Path) -> samples.StoredArray:
+    if image.mode in {"P", "1"}:
+        image = image.convert("RGBA" if "transparency" in image.info else
+                              "RGB" if image.mode == "P" else "L")  # fmt: skip
+    pixels = np.asarray(image)
+    if image.mode in {"LA", "RGBA"}:
+        if (pixels[..., -1] != 255).any():
+            raise _damaged(path, "an opaque image", "transparent pixels")
+        pixels = pixels[..., :-1]
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.dtype not in (np.uint8, np.uint16) or pixels.shape[-1] not in (1, 3):
+        raise _damaged(path, "gray or RGB with 8 or 16 bits", f"mode {image.mode}")
+    return np.ascontiguousarray(pixels)
+
+
+def _damaged(path: Path, expected: str, found: str) -> errors.DatasetError:
+    return errors.DatasetError(
+        where=str(path),
+        expected=expected,
+        found=found,
+        remedy="mend or remove what is named here, then run again",
+    )

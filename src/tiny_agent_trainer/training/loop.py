@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop: steps, epochs, validation, early stopping, checkpoints.
+
+A step's batch is cut into logical shards. A shard is the unit of semantics: its forward pass, its
+batch-norm statistics and its gradient are computed for it alone; the step's loss is the sum over
+all shards divided by the whole step's weight.
+"""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from tiny_agent_trainer import errors
+from tiny_agent_trainer.config.engine import EngineSection
+from tiny_agent_trainer.config.optimizers import OptimizerOptions
+from tiny_agent_trainer.config.validator import ValidatorSection
+from tiny_agent_trainer.reports.validation_report import ValidationReport
+from tiny_agent_trainer.tokenizer.batches import Batch, Feed
+from tiny_agent_trainer.training import checkpoint, guard, witness
+from tiny_agent_trainer.training.arithmetic import AbstractArithmetic
+from tiny_agent_trainer.training.flat import FlatParameters
+from tiny_agent_trainer.training.losses.loss import AbstractLoss
+from tiny_agent_trainer.training.optimizers.optimizer import AbstractOptimizer
+from tiny_agent_trainer.training.schedules.schedule import AbstractSchedule
+from tiny_agent_trainer.training.store import CheckpointStore
+
+Outcome = Literal["completed", "stopped_early", "interrupted"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingParts:
+    """What a training is made of; every part can be replaced by another of its kind."""
+
+    experiment_digest: str
+    engine: EngineSection
+    options: OptimizerOptions
+    selection: ValidatorSection
+    network: nn.Module
+    flat: FlatParameters
+    feed: Feed
+    loss: AbstractLoss
+    optimizer: AbstractOptimizer
+    schedule: AbstractSchedule
+    arithmetic: AbstractArithmetic
+    store: CheckpointStore
+    witness: witness.Witness
+    validate: Callable[[nn.Module], ValidationReport]
+
+
+class Trainer:
+    """Trains a network from the beginning, or from a checkpoint on.
+
+    Args:
+        parts: What the training is made of.
+
+    Guarantees:
+        The sequence of states is a function of the parts and the data; where it was interrupted
+        and continued has no influence.
+    """
+
+    def __init__(self, parts: TrainingParts) -> None:
+        self._parts = parts
+        self.position = checkpoint.Position()
+
+    def restore(self, state: checkpoint.CheckpointState) -> None:
+        """Continue from a state of the same experiment."""
+        self.position = state.position
+        load_network(self._parts.network, state.network)
+        for slot, vector in self._parts.optimizer.state.items():
+            for name, part in self._parts.flat.views(vector):
+                part.copy_(state.optimizer[f"{slot}::{name}"])
+
+    def run(self) -> Outcome:
+        """Train until nothing is left to do or the witness wants to stop.
+
+        Raises:
+            NotFiniteError: A loss, gradient or weight is NaN or infinite.
+            StorageError: A checkpoint could not be written.
+        """
+        with self._parts.arithmetic.context():
+            while not self.position.is_finished:
+                if not self._run_epoch():
+                    return "interrupted"
+        return "stopped_early" if self.position.stopped_early else "completed"
+
+    def _run_epoch(self) -> bool:
+        """Go on with the epoch that is under way; False when stopped in the middle."""
+        parts, position = self._parts, self.position
+        epoch = position.epoch + 1
+        order = parts.feed.training_order(epoch)
+        size = parts.engine.batch_size
+        for start in range(position.step_in_epoch * size, len(order), size):
+            self._step(epoch, order[start : start + size])
+            if self._is_due("steps", position.step):
+                self._checkpoint(is_scheduled=True)
+            if parts.witness.wants_stop():
+                self._checkpoint(is_scheduled=False)
+                return False
+        self._end_epoch(epoch)
+        return True
+
+    def _step(self, epoch: int, chosen: npt.NDArray[np.int64]) -> None:
+        parts, position = self._parts, self.position
+        batch = parts.feed.training_batch(epoch, chosen)
+        weight = parts.loss.total_weight(batch.labels)
+        rate = parts.options.lr * parts.schedule.factor(position.step)
+        value = self._compute_gradients(batch, weight)
+        norm = parts.arithmetic.norm(parts.flat.gradients)
+        place = guard.Place(step=position.step + 1, epoch=epoch, samples=chosen)
+        guard.require_finite(value, norm, parts.flat, place)
+        if 0 < parts.options.clip_norm < norm:
+            parts.flat.gradients.mul_(parts.options.clip_norm / norm)
+        parts.optimizer.step(parts.flat.values, parts.flat.gradients, rate, position.step + 1)
+        position.step += 1
+        position.step_in_epoch += 1
+        position.epoch_losses.append((value, weight))
+        position.data_order = _extend(position.data_order, chosen)
+        parts.witness.saw_step(
+            witness.StepEvent(
+                step=position.step,
+                epoch=epoch,
+                loss=value,
+                gradient_norm=norm,
+                learning_rate=rate,
+                samples=chosen,
+            )
+        )
+
+    def _compute_gradients(self, batch: Batch, weight: float) -> float:
+        """Leave the step's gradient in the flat vector and return the step's loss."""
+        parts = self._parts
+        parts.network.train()
+        parts.flat.gradients.zero_()
+        inputs, labels = torch.from_numpy(batch.inputs), torch.from_numpy(batch.labels)
+        size = parts.engine.samples_per_shard
+        losses = []
+        for shard, start in enumerate(range(0, len(labels), size)):
+            parts.arithmetic.seed_network(parts.engine.base_seed, self.position.step, shard)
+            logits = parts.network(inputs[start : start + size])
+            shard_losses = parts.loss.per_sample(logits, labels[start : start + size])
+            shard_loss = parts.arithmetic.total(shard_losses) / weight
+            shard_loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(float(shard_loss.detach()))
+        return math.fsum(losses)
+
+    def _end_epoch(self, epoch: int) -> None:
+        parts, position = self._parts, self.position
+        guard.require_finite_weights(parts.flat, position.step, epoch)
+        train_loss = math.fsum(loss * weight for loss, weight in position.epoch_losses)
+        train_loss /= math.fsum(weight for _, weight in position.epoch_losses)
+        position.epoch, position.step_in_epoch, position.epoch_losses = epoch, 0, []
+        is_last = epoch == parts.engine.epochs
+        report = None
+        if is_last or epoch % parts.selection.every == 0:
+            report = parts.validate(parts.network)
+            self._select(report, epoch)
+        position.stopped_early = not is_last and 0 < parts.engine.patience <= position.stale
+        position.is_finished = is_last or position.stopped_early
+        last_step = position.step - 1
+        parts.witness.saw_epoch(
+            witness.EpochEvent(
+                step=position.step,
+                epoch=epoch,
+                train_loss=train_loss,
+                learning_rate=parts.options.lr * parts.schedule.factor(last_step),
+                validation=report,
+                best_epoch=position.best_epoch,
+                best_value=position.best_value,
+            )
+        )
+        if position.is_finished or self._is_due("epochs", epoch):
+            self._checkpoint(is_scheduled=True)
+
+    def _select(self, report: ValidationReport, epoch: int) -> None:
+        parts, position = self._parts, self.position
+        value = report.metric(parts.selection.metric)
+        best = position.best_value
+        sign = 1 if parts.selection.higher_is_better else -1
+        if best is not None and sign * value <= sign * best:
+            position.stale += 1
+            return
+        position.best_value, position.best_epoch, position.stale = value, epoch, 0
+        network = {k: v.detach().clone() for k, v in parts.network.state_dict().items()}
+        parts.store.remember_best(self._state(network, with_optimizer=False))
+
+    def _checkpoint(self, *, is_scheduled: bool) -> None:
+        parts, position = self._parts, self.position
+        state = self._state(dict(parts.network.state_dict()), with_optimizer=True)
+        mark = parts.witness.saw_state(
+            witness.StateEvent(
+                step=position.step,
+                epoch=position.epoch,
+                digests=state.digests() if is_scheduled else {},
+                is_scheduled=is_scheduled,
+            )
+        )
+        parts.store.write(dataclasses.replace(state, mark=mark), is_scheduled=is_scheduled)
+
+    def _state(
+        self, network: checkpoint.Tensors, *, with_optimizer: bool
+    ) -> checkpoint.CheckpointState:
+        parts = self._parts
+        vectors = parts.optimizer.state.items() if with_optimizer else ()
+        return checkpoint.CheckpointState(
+            experiment_digest=parts.experiment_digest,
+            position=dataclasses.replace(self.position),
+            network=network,
+            optimizer={
+                f"{slot}::{name}": part
+                for slot, vector in vectors
+                for name, part in parts.flat.views(vector)
+            },
+            mark=None,
+        )
+
+    def _is_due(self, unit: str, count: int) -> bool:
+        cadence = self._parts.engine.checkpoint_cadence
+        return cadence.unit == unit and count % cadence.count == 0
+
+
+def load_network(network: nn.Module, tensors: checkpoint.Tensors) -> None:
+    """Copy a checkpoint's tensors into a network of the same names and shapes, in place.
+
+    Raises:
+        CheckpointError: Names or shapes differ.
+    """
+    state = network.state_dict()
+    differing = sorted(
+        name
+        for name in {*state, *tensors}
+        if name not in state or name not in tensors or state[name].shape != tensors[name].shape
+    )
+    if differing:
+        raise errors.CheckpointError(
+            where="the checkpoint",
+            expected="the tensors of this network, each in its shape",
+            found=f"{len(differing)} that differ: {', '.join(differing[:10])}",
+            remedy="use a checkpoint of the same experiment",
+        )
+    with torch.no_grad():
+        for name, tensor in state.items():
+            tensor.copy_(tensors[name])
+
+
+def _extend(chain: str, chosen: npt.NDArray[np.int64]) -> str:
+    return hashlib.sha256(bytes.fromhex(chain) + chosen.astype("<i8").tobytes()).hexdigest()
