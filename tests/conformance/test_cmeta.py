@@ -374,8 +374,9 @@ def test_c11_end(path, status):
     for wrong in (b"\2" + body[1:], body[:1] + bytes(8) + body[9:], body[:-1] + b"\0", body[:-1]):
         if wrong != body:
             assert f"offset {end_place}" in str(refused(path, data[:end_place] + frame(END, wrong)))
-    unsealed = data[:place] + frame(END, body)
-    assert f"offset {place}" in str(refused(path, unsealed))
+    first_seal = next(it for it, kind, _ in split(data) if kind == SEAL)
+    unsealed = struct.pack("<BQ32s", code, first_seal, root_of(leaves))
+    assert f"offset {place}" in str(refused(path, data[:place] + frame(END, unsealed)))
 
 
 def test_c12_chain(path):

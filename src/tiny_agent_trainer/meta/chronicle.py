@@ -101,6 +101,16 @@ class ChronicleWriter:
             self._appender.sync()
         return self._last_seal
 
+    def sync(self) -> None:
+        """Make everything written so far survive the loss of power, without a SEAL.
+
+        Raises:
+            StorageError: The disk is full, read-only or not permitted.
+        """
+        self._require_open()
+        with self._closing_on_failure():
+            self._appender.sync()
+
     def end(self, status: str) -> None:
         """Close the ledger for good with a SEAL and END.
 

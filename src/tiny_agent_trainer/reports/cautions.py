@@ -9,6 +9,8 @@ from tiny_agent_trainer.reports.validation_report import ValidationReport
 
 SMALL_SPLIT_SAMPLES = 1000
 """Below it, one sample moves accuracy by more than the third decimal that is printed."""
+LEAKS_SHOWN = 10
+"""Leaks that are named one by one; `data/manifest.json` lists all."""
 SMALL_CLASS_SAMPLES = 30
 """Below it, one sample moves a class's sensitivity by more than three points."""
 
@@ -19,6 +21,7 @@ def cautions(
     """All cautions about a run, the gravest first, as sentences."""
     reports = (test, val)
     found = [
+        *_leaks(training),
         *(line for report in reports for line in _undefined(report)),
         *(line for report in reports for line in _baseline(report)),
         *(line for report in reports for line in _never_called(report)),
@@ -27,6 +30,14 @@ def cautions(
         *_unfinished(training),
     ]
     return tuple(found)
+
+
+def _leaks(training: TrainingSummary) -> Iterator[str]:
+    if training.leaks:
+        listed = "; ".join(training.leaks[:LEAKS_SHOWN])
+        more = len(training.leaks) - LEAKS_SHOWN
+        behind = f"; and {more} more" if more > 0 else ""
+        yield f"The splits leak, which the configuration allows: {listed}{behind}."
 
 
 def best_guess(report: ValidationReport) -> tuple[str, float] | None:

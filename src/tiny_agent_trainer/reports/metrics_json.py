@@ -89,6 +89,7 @@ def _training(training: TrainingSummary) -> JsonValue:
         "num_patients": dict(training.num_patients),
         "classes": training.classes,
         "class_counts": dict(training.class_counts),
+        "leaks": training.leaks,
         "epochs_run": training.epochs_run,
         "steps_run": training.steps_run,
         "best_epoch": training.best_epoch,

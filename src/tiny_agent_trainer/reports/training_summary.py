@@ -47,6 +47,7 @@ class TrainingSummary:
         settings: More lines for "How it was trained", such as optimiser or seed, in that order.
         class_counts: Samples per class of a split; needed only for `train`, the measured splits
             count their own.
+        leaks: Samples that stand in two splits, allowed by the configuration, as sentences.
     """
 
     architecture: str
@@ -66,3 +67,4 @@ class TrainingSummary:
     dataset: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
     class_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    leaks: tuple[str, ...] = ()

@@ -26,6 +26,28 @@ from tiny_agent_trainer.tokenizer.samples import (
     Task,
 )
 
+_SHOWN = 6
+"""Members of a leak that a sentence names."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """Samples that should stand in one split and do not.
+
+    Attributes:
+        what: `equal pixels` or `one patient`.
+        members: Ordinal, split and label of each of them.
+    """
+
+    what: str
+    members: tuple[tuple[int, Split, tuple[int, ...]], ...]
+
+    def __str__(self) -> str:
+        shown = [f"sample {ordinal} ({split}, label {'/'.join(map(str, label))})"
+                 for ordinal, split, label in self.members[:_SHOWN]]  # fmt: skip
+        more = f" and {len(self.members) - _SHOWN} more" if len(self.members) > _SHOWN else ""
+        return f"{self.what} in two splits: {', '.join(shown)}{more}"
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Cohort:
@@ -39,7 +61,7 @@ class Cohort:
         labels: int64, shape (n,) or (n, classes) for multi-label data.
         patients: Ordinals of patients, int64, shape (n,).
         splits: Ordinals of the samples of each split, ascending.
-        leaks: Sentences about patients or pixels in two splits; empty when there are none.
+        leaks: Patients or pixels in two splits; empty when there are none.
     """
 
     name: str
@@ -53,7 +75,7 @@ class Cohort:
     labels: npt.NDArray[np.int64]
     patients: npt.NDArray[np.int64]
     splits: Mapping[Split, npt.NDArray[np.int64]]
-    leaks: tuple[str, ...]
+    leaks: tuple[Leak, ...]
 
     def build_tokenizer(self, options: TokenizerSection) -> tokenization.AbstractTokenizer:
         """The configured tokenizer, normalised by the training split alone."""
@@ -83,7 +105,7 @@ def build_cohort(dataset: Dataset, options: TokenizerSection, *, allow_leaks: bo
     _require_classes(labels[splits["train"]], dataset)
     leaks = tuple(_find_leaks(listed, pixel_digests))
     if leaks and not allow_leaks:
-        raise _leak_error(leaks)
+        raise _leak_error(leaks, listed)
     return Cohort(
         name=dataset.name,
         task=dataset.task,
@@ -144,17 +166,14 @@ def _require_classes(labels: npt.NDArray[np.int64], dataset: Dataset) -> None:
         )
 
 
-def _find_leaks(listed: Sequence[Sample], pixel_digests: Sequence[str]) -> Iterable[str]:
+def _find_leaks(listed: Sequence[Sample], pixel_digests: Sequence[str]) -> Iterable[Leak]:
     by_pixels = _group(pixel_digests)
-    for members in by_pixels:
-        if len({listed[index].split for index in members}) > 1:
-            yield f"equal pixels in two splits: {_describe(members, listed)}"
     by_patient = _group([sample.patient for sample in listed])
-    for members in by_patient:
-        splits = sorted({listed[index].split for index in members})
-        if len(splits) > 1:
-            numbers = ", ".join(map(str, members[:6]))
-            yield f"one patient in {' and '.join(splits)}: samples {numbers}"
+    for what, groups in (("equal pixels", by_pixels), ("one patient", by_patient)):
+        for members in groups:
+            if len({listed[index].split for index in members}) > 1:
+                found = ((i, listed[i].split, listed[i].label) for i in members)
+                yield Leak(what=what, members=tuple(found))
 
 
 def _group(keys: Sequence[str]) -> list[list[int]]:
@@ -164,16 +183,8 @@ def _group(keys: Sequence[str]) -> list[list[int]]:
     return [members for members in groups.values() if len(members) > 1]
 
 
-def _describe(members: Sequence[int], listed: Sequence[Sample]) -> str:
-    parts = [
-        f"{listed[index].key} (label {'/'.join(map(str, listed[index].label))})"
-        for index in members[:6]
-    ]
-    return " = ".join(parts)
-
-
-def _leak_error(leaks: Sequence[str]) -> errors.LeakError:
-    shown = "".join(f"\n  {leak}" for leak in leaks[:20])
+def _leak_error(leaks: Sequence[Leak], listed: Sequence[Sample]) -> errors.LeakError:
+    shown = "".join(f"\n  {leak}: {_keys(leak, listed)}" for leak in leaks[:20])
     more = f"\n  and {len(leaks) - 20} more" if len(leaks) > 20 else ""
     return errors.LeakError(
         where="the splits",
@@ -182,6 +193,11 @@ def _leak_error(leaks: Sequence[str]) -> errors.LeakError:
         remedy="mend the splits, or write `allow_leaks = true` under [data]; "
         "every report will then say so",
     )
+
+
+def _keys(leak: Leak, listed: Sequence[Sample]) -> str:
+    """Where the samples come from: for the user's eyes only, never for a result."""
+    return " = ".join(listed[ordinal].key for ordinal, _, _ in leak.members[:_SHOWN])
 
 
 def _prepare_all(

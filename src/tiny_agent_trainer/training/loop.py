@@ -196,7 +196,7 @@ class Trainer:
         mark = parts.witness.saw_state(
             witness.StateEvent(
                 step=position.step,
-                epoch=position.epoch,
+                epoch=position.epoch + (position.step_in_epoch > 0),
                 digests=state.digests() if is_scheduled else {},
                 is_scheduled=is_scheduled,
             )

@@ -61,10 +61,13 @@ class CheckpointStore:
         names += [LAST] if {"last", "all"} & set(self.keep) else []
         return sorted(names)
 
+    def unkept_names(self) -> list[str]:
+        """Names of the files that are there and that a finished run does not hold."""
+        found = {path.name for path in self.directory.glob("*.safetensors")}
+        return sorted(found - set(self.kept_names()))
+
     def prune(self) -> None:
         """Delete what a finished run does not hold."""
-        kept = set(self.kept_names())
         with durable.refusals(self.directory):
-            for path in sorted(self.directory.glob("*.safetensors")):
-                if path.name not in kept:
-                    path.unlink()
+            for name in self.unkept_names():
+                (self.directory / name).unlink()

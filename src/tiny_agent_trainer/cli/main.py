@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`tiny-agent-trainer`: the one command, and the only place that catches a bare Exception."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tiny_agent_trainer import __version__, errors
+from tiny_agent_trainer.cli import (
+    archive,
+    chronicle,
+    compare,
+    faults,
+    listing,
+    run,
+    schema,
+    show,
+    verify,
+)
+
+app = typer.Typer(
+    name="tiny-agent-trainer",
+    help="Train medical-image models from one TOML file, and prove what was done.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+)
+app.command("run")(run.run)
+app.command("archive")(archive.archive)
+app.command("restore")(archive.restore)
+app.command("verify")(verify.verify)
+app.command("compare")(compare.compare)
+app.command("list")(listing.list_runs)
+app.command("show")(show.show)
+app.command("schema")(schema.schema)
+app.add_typer(chronicle.app, name="chronicle")
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
+    if wanted:
+        typer.echo(f"tiny-agent-trainer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Option(help="Train this experiment.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Continue this run.")
+    ] = None,
+    results: run.Results = None,
+    data: run.Data = None,
+    quiet: run.Quiet = False,
+    log_json: run.LogJson = False,
+    version: Annotated[  # noqa: ARG001 (the callback answers)
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Train with --config or --resume, or name a command."""
+    if context.invoked_subcommand is not None:
+        if config or resume:
+            raise errors.UsageError(
+                where="tiny-agent-trainer",
+                expected="either --config/--resume or a command",
+                found=f"both, and the command {context.invoked_subcommand}",
+                remedy="leave out one of them",
+            )
+        return
+    if (config is None) == (resume is None):
+        if config is not None:
+            raise errors.UsageError(
+                where="tiny-agent-trainer",
+                expected="--config or --resume",
+                found="both",
+                remedy="leave out one of them; a run knows its configuration",
+            )
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+    run.train(
+        config=config, resume=resume, results=results, data=data, quiet=quiet, log_json=log_json
+    )
+
+
+def main() -> None:
+    """Entry point; ends the process with the exit code of what happened."""
+    raise SystemExit(faults.call(app, internal_code=errors.INTERNAL_EXIT_CODE))

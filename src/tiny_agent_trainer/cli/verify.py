@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`tiny-agent-trainer verify PATH`, the same as `verifier PATH`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def verify(
+    path: Annotated[
+        Path, typer.Argument(metavar="ARCHIVE|RUN", help="An archive, or a finished run.")
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Where the data are, instead of root."),
+    ] = None,
+    trust_source: Annotated[
+        bool,
+        typer.Option("--trust-source", help="Let the archived source run if it is another."),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the verdict only.")] = False,
+) -> None:
+    """Run an experiment again and compare every result.
+
+    Exit codes: 0 identical, 1 different, 2 usage, 3 could not be checked.
+    """
+    from tiny_agent_trainer.experiments import verify as verifying
+    from tiny_agent_trainer.meta import audit
+
+    def tell(text: str) -> None:
+        if not quiet:
+            typer.echo(f"{text} ...", err=True)
+
+    report = verifying.verify_experiment(path, data_dir=data, trust_source=trust_source, tell=tell)
+    typer.echo(report.verdict)
+    if not quiet:
+        for reason in report.reasons:
+            typer.echo(f"  {reason}")
+        for difference in report.environment:
+            typer.echo(f"  environment: {difference}")
+        if report.first_mismatch_cycle is not None:
+            typer.echo(f"  {audit.describe_cycle(report.first_mismatch_cycle)}")
+        if report.first_tensor is not None:
+            typer.echo(f"  {audit.describe_tensor(report.first_tensor)}")
+        typer.echo(f"  audit: {verifying.audit_directory(path)}")
+    raise typer.Exit(report.exit_code)

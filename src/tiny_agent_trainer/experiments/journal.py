@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`observed/journal.jsonl`: what happened to a run, when; only ever appended to, and chained.
+
+Guarantees:
+    When `append` returns, the line survives the loss of power. A change to any byte of any line is
+    found and its line named. Not claimed: that lines cut off the end or a journal written anew show
+    by themselves; the manifest holds the sealed part, and status.html the rest.
+
+Source:
+    docs/formats/run-v1.md [R-7], [R-8].
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tiny_agent_trainer import canonical, clock, digests, durable, errors
+from tiny_agent_trainer.experiments import layout
+
+FILE_NAME: Final = layout.JOURNAL
+"""Path of the journal inside a run's directory."""
+
+START: Final = "0" * 64
+"""The chain's value before the first line."""
+
+_FIELDS: Final = frozenset({"at", "chain", "event", "facts", "number"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line.
+
+    Args:
+        number: Which line, from 1 on.
+        at: When, `yyyy-mm-ddThh:mm:ssZ`.
+        event: What happened, one word, for example `sealed` or `verified`.
+        facts: What else is to be known.
+        chain: The chain's value with this line, 64 hexadecimal digits.
+    """
+
+    number: int
+    at: str
+    event: str
+    facts: Mapping[str, canonical.JsonValue]
+    chain: str
+
+
+class Journal:
+    """A journal open for appending.
+
+    A last line without its newline is a write that was interrupted; it is cut off on opening.
+
+    Args:
+        path: The file; created when absent.
+        clock: Where the times come from.
+
+    Raises:
+        IntegrityError: The chain does not hold.
+        StorageError: The disk is full, read-only or not permitted.
+    """
+
+    def __init__(self, path: Path, clock: clock.Clock) -> None:
+        data = _read_bytes(path) if path.exists() else b""
+        whole = data[: data.rfind(b"\n") + 1]
+        entries = decode(whole, str(path))
+        self._path = path
+        self._clock = clock
+        self._number = len(entries)
+        self._chain = entries[-1].chain if entries else START
+        self._length_bytes = len(whole)
+        with durable.Appender(path, len(whole)) as appender:
+            appender.sync()
+
+    def append(self, event: str, **facts: canonical.JsonValue) -> Entry:
+        """Add one line and sync it.
+
+        Raises:
+            ValueError: A fact that is not JSON; nothing is written then.
+            StorageError: The disk is full, read-only or not permitted; what the disk took of the
+                line is cut off by the next append.
+        """
+        number, at = self._number + 1, clock.iso(self._clock.now_utc())
+        chain = _chain_of(self._chain, number, at, event, facts)
+        entry = Entry(number=number, at=at, event=event, facts=facts, chain=chain)
+        line = encode(entry)
+        with durable.Appender(self._path, self._length_bytes) as appender:
+            appender.append(line)
+            appender.sync()
+        self._number, self._chain = number, chain
+        self._length_bytes += len(line)
+        return entry
+
+
+def read(path: Path) -> list[Entry]:
+    """Read a journal and verify its chain.
+
+    Raises:
+        IntegrityError: The file is not there, or a line is wrong; the line is named.
+    """
+    return decode(_read_bytes(path), str(path))
+
+
+def seal_point(path: Path) -> tuple[int, str]:
+    """Length in bytes and SHA-256 of the present content.
+
+    Raises:
+        IntegrityError: The file cannot be read.
+    """
+    data = _read_bytes(path)
+    return len(data), digests.sha256_hex(data)
+
+
+def encode(entry: Entry) -> bytes:
+    """The line of one entry, newline included."""
+    return canonical.encode_line(
+        {
+            "at": entry.at,
+            "chain": entry.chain,
+            "event": entry.event,
+            "facts": entry.facts,
+            "number": entry.number,
+        }
+    )
+
+
+def decode(data: bytes, where: str) -> list[Entry]:
+    """Decode a whole journal and verify its chain.
+
+    Raises:
+        IntegrityError: A line is not canonical, not in the chain or not whole; the line is named.
+    """
+    entries: list[Entry] = []
+    chain = START
+    for number, line in enumerate(data.splitlines(keepends=True), 1):
+        try:
+            entry = _decode_line(line, number, chain)
+        except (ValueError, RecursionError) as error:
+            raise _damage(f"{where}, line {number}", str(error)) from None
+        entries.append(entry)
+        chain = entry.chain
+    return entries
+
+
+def _decode_line(line: bytes, number: int, chain: str) -> Entry:
+    if not line.endswith(b"\n"):
+        raise ValueError("a line without its end")
+    value = canonical.decode_canonical(line)
+    if not isinstance(value, Mapping) or set(value) != _FIELDS:
+        raise ValueError("a line with other names")
+    at, event, facts = value["at"], value["event"], value["facts"]
+    if not isinstance(at, str) or not isinstance(event, str) or not isinstance(facts, Mapping):
+        raise ValueError("a line with values of other types")  # noqa: TRY004
+    if value["number"] is True or value["number"] != number:
+        message = f"the number {value['number']!r}"
+        raise ValueError(message)
+    right = _chain_of(chain, number, at, event, facts)
+    if value["chain"] != right:
+        message = f"the chain value {value['chain']!r} where {right} belongs"
+        raise ValueError(message)
+    return Entry(number=number, at=at, event=event, facts=facts, chain=right)
+
+
+def _chain_of(
+    before: str, number: int, at: str, event: str, facts: Mapping[str, canonical.JsonValue]
+) -> str:
+    rest = canonical.encode({"at": at, "event": event, "facts": facts, "number": number})
+    return hashlib.sha256(before.encode() + rest).hexdigest()
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise _damage(str(path), "no such file")
+        if path.stat().st_size > layout.GROWING_BYTES:
+            raise _damage(str(path), f"more than {layout.GROWING_BYTES} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise _damage(str(path), error.strerror or type(error).__name__) from error
+
+
+def _damage(where: str, found: str) -> errors.IntegrityError:
+    return errors.IntegrityError(
+        where=where,
+        expected="a journal whose lines are chained",
+        found=found,
+        remedy="restore the run from its archive; the journal must not be edited",
+    )

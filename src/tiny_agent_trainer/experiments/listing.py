@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs and archives there are; the directories are the only source."""
+
+import dataclasses
+from pathlib import Path
+
+from tiny_agent_trainer import errors
+from tiny_agent_trainer.experiments import layout, sealed
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ListedRun:
+    """One run in a results directory.
+
+    Attributes:
+        path: Its directory.
+        state: `finished`, `unfinished`, or `damaged`.
+        run: What it holds, when it is finished.
+        problem: Why it is damaged.
+    """
+
+    path: Path
+    state: str
+    run: sealed.SealedRun | None = None
+    problem: str = ""
+
+
+def list_runs(results: Path) -> list[ListedRun]:
+    """All runs of a results directory, by name; none where the directory is absent."""
+    if not results.is_dir():
+        return []
+    found = [path for path in results.iterdir() if (path / layout.CONFIG).is_file()]
+    visible = [path for path in found if not path.name.startswith(".")]
+    return [_describe(path) for path in sorted(visible, key=lambda path: path.name.encode())]
+
+
+def list_archives(archives: Path) -> list[Path]:
+    """All archives of an archive directory, by name."""
+    return sorted(archives.glob("*.tar.gz")) if archives.is_dir() else []
+
+
+def _describe(path: Path) -> ListedRun:
+    if not (path / layout.MANIFEST).exists():
+        return ListedRun(path=path, state="unfinished")
+    try:
+        return ListedRun(path=path, state="finished", run=sealed.read_run(path))
+    except (errors.IntegrityError, KeyError, OSError) as error:
+        return ListedRun(path=path, state="damaged", problem=str(error))

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures for the report: images as the network sees them, and its most confident errors."""
+
+import numpy as np
+import numpy.typing as npt
+
+from tiny_agent_trainer.reports.picture import Picture
+from tiny_agent_trainer.tokenizer import resampling
+from tiny_agent_trainer.tokenizer.batches import Feed
+from tiny_agent_trainer.validator.predictions import Predictions
+
+EXAMPLES_PER_CLASS = 6
+MISTAKES = 12
+_EDGE_LIMIT = 128
+"""Pixels along an edge; larger images are shown at this size."""
+
+
+def draw_examples(feed: Feed, predictions: Predictions) -> list[Picture]:
+    """The first samples of every class of a split, decoded from their tokens."""
+    pictures = []
+    for index in range(len(predictions.classes)):
+        members = np.flatnonzero(predictions.positive[:, index])[:EXAMPLES_PER_CLASS]
+        pictures += [_draw(feed, predictions, int(row), predicted=None) for row in members]
+    return pictures
+
+
+def draw_mistakes(feed: Feed, predictions: Predictions) -> list[Picture]:
+    """The errors that the network was surest of, worst first; ties by ordinal."""
+    wrong = (predictions.called != predictions.positive).any(axis=1)
+    certainty = np.where(predictions.called, predictions.probabilities, 0).max(axis=1)
+    rows = np.flatnonzero(wrong)
+    order = np.lexsort((predictions.samples[rows], -certainty[rows]))
+    return [
+        _draw(feed, predictions, int(row), predicted=_names(predictions, predictions.called[row]))
+        for row in rows[order][:MISTAKES]
+    ]
+
+
+def _draw(feed: Feed, predictions: Predictions, row: int, predicted: str | None) -> Picture:
+    sample = predictions.samples[row : row + 1]
+    stored = feed.tokenizer.decode(feed.plain_batch(sample).inputs)[0]
+    pixels = _to_bytes(_middle(stored))
+    has_probability = predicted is not None and predictions.task == "multiclass"
+    return Picture(
+        sample=int(sample[0]),
+        label=_names(predictions, predictions.positive[row]),
+        predicted=predicted,
+        probability=float(predictions.probabilities[row].max()) if has_probability else None,
+        width=pixels.shape[1],
+        height=pixels.shape[0],
+        channels=pixels.shape[2],
+        pixels=pixels.tobytes(),
+    )
+
+
+def _names(predictions: Predictions, chosen: npt.NDArray[np.bool_]) -> str:
+    named = [name for name, is_so in zip(predictions.classes, chosen, strict=True) if is_so]
+    return ", ".join(named) or "none"
+
+
+def _middle(stored_CS: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    """One slice with 1 or 3 channels, channels last, of at most the shown size."""
+    image = stored_CS if stored_CS.ndim == 3 else stored_CS[:, stored_CS.shape[1] // 2]
+    image = np.moveaxis(image, 0, -1)
+    image = image if image.shape[-1] in (1, 3) else image[..., :1]
+    is_square = image.shape[0] == image.shape[1]
+    if is_square and image.shape[0] > _EDGE_LIMIT:
+        return resampling.resample_area(image, _EDGE_LIMIT)
+    return image
+
+
+def _to_bytes(image: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+    """8 bits as they are; anything else stretched from its darkest to its brightest value."""
+    if image.dtype == np.uint8:
+        return np.ascontiguousarray(image, np.uint8)
+    values = image.astype(np.int64) - int(image.min())
+    return (values * 255 // max(int(values.max()), 1)).astype(np.uint8)

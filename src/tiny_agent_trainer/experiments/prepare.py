@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a configuration to its parts: data, tokenizer, network, trainer."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from tiny_agent_trainer import errors
+from tiny_agent_trainer.config.trainer_config import TrainerConfig
+from tiny_agent_trainer.experiments import data_manifest
+from tiny_agent_trainer.model import build, shape
+from tiny_agent_trainer.reports.validation_report import ValidationReport
+from tiny_agent_trainer.tokenizer import augmentation, batches, cohort, samples
+from tiny_agent_trainer.tokenizer.samples import Split
+from tiny_agent_trainer.training import arithmetic, flat, loop, parts, store, witness
+from tiny_agent_trainer.training.losses.loss import AbstractLoss
+from tiny_agent_trainer.training.schedules.schedule import Span
+from tiny_agent_trainer.validator import run_validation
+from tiny_agent_trainer.validator.predictions import Predictions
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedData:
+    """The data of an experiment, ready to train on."""
+
+    feed: batches.Feed
+    manifest: bytes
+
+    @property
+    def cohort(self) -> cohort.Cohort:
+        """The samples."""
+        return self.feed.cohort
+
+
+def read_data(
+    config: TrainerConfig, data_dir: Path | None, progress: samples.Progress
+) -> PreparedData:
+    """Read, check and prepare the data that the configuration names.
+
+    Args:
+        config: The configuration.
+        data_dir: Where the files are, instead of `[data] root`.
+        progress: Told how far reading is.
+
+    Raises:
+        DatasetMissingError, DatasetError, LeakError: The data are absent, unusable or leak.
+    """
+    options = config.data
+    if data_dir is not None:
+        options = options.model_copy(update={"root": str(data_dir)})
+    reader: samples.Reader = parts.build_part(options, progress)
+    members = cohort.build_cohort(
+        reader.read(), config.tokenizer, allow_leaks=options.allow_leaks
+    )
+    changes = augmentation.Augmentation(config.tokenizer.augmentation, config.engine.base_seed)
+    feed = batches.Feed(
+        cohort=members,
+        tokenizer=members.build_tokenizer(config.tokenizer),
+        augmentation=changes,
+        base_seed=config.engine.base_seed,
+    )
+    return PreparedData(feed=feed, manifest=data_manifest.encode_data_manifest(members))
+
+
+def build_network(config: TrainerConfig, data: PreparedData) -> build.BuiltNetwork:
+    """The network with its initial weights.
+
+    Raises:
+        ModelError: It cannot be built for these data.
+    """
+    target = shape.InputShape(
+        kind=config.tokenizer.kind,
+        sizes=data.feed.tokenizer.input_shape,
+        classes=len(data.cohort.classes),
+    )
+    return build.build_network(config.model, target, config.engine.base_seed)
+
+
+def build_loss(config: TrainerConfig, data: PreparedData) -> AbstractLoss:
+    """The loss, with the class counts of the training split.
+
+    Raises:
+        DatasetError: The loss is made for another kind of labels.
+    """
+    loss: AbstractLoss = parts.build_part(config.optimizer.loss, class_counts(data))
+    if loss.task != data.cohort.task:
+        wanted = "binary_cross_entropy" if data.cohort.task == "multilabel" else "cross_entropy"
+        raise errors.DatasetError(
+            where="[optimizer.loss] name",
+            expected=f"a loss for {data.cohort.task} labels",
+            found=f"{config.optimizer.loss.name}, which is for {loss.task} labels",
+            remedy=f'write name = "{wanted}" under [optimizer.loss]',
+        )
+    return loss
+
+
+def class_counts(data: PreparedData) -> list[int]:
+    """Samples of each class in the training split; for multi-label data also of the whole."""
+    labels = data.cohort.labels[data.cohort.splits["train"]]
+    if data.cohort.task == "multilabel":
+        return [*(int(count) for count in labels.sum(axis=0)), len(labels)]
+    return np.bincount(labels, minlength=len(data.cohort.classes)).tolist()
+
+
+def span(config: TrainerConfig, data: PreparedData) -> Span:
+    """The length of the training."""
+    count = len(data.cohort.splits["train"])
+    return Span(
+        epochs=config.engine.epochs, steps_per_epoch=-(-count // config.engine.batch_size)
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Predicts and reports, in the configured arithmetic."""
+
+    config: TrainerConfig
+    data: PreparedData
+    loss: AbstractLoss
+    arithmetic: arithmetic.AbstractArithmetic
+
+    def predict(self, network: build.nn.Module, split: Split) -> Predictions:
+        """What the network says about a split."""
+        with self.arithmetic.context():
+            return run_validation.predict_split(
+                network,
+                self.data.feed,
+                split,
+                self.config.validator.batch_size,
+                probabilities=self.loss.probabilities,
+                per_sample=self.loss.per_sample,
+            )
+
+    def validate(self, network: build.nn.Module) -> ValidationReport:
+        """The report on the validation split."""
+        return run_validation.evaluate.evaluate(self.predict(network, "val"), "val")
+
+
+def build_trainer(
+    config: TrainerConfig,
+    data: PreparedData,
+    network: build.BuiltNetwork,
+    experiment_digest: str,
+    checkpoints: store.CheckpointStore,
+    seen_by: witness.Witness,
+) -> tuple[loop.Trainer, Evaluation]:
+    """Everything that training needs, put together."""
+    engine = arithmetic.NativeArithmetic(config.engine.threads)
+    loss = build_loss(config, data)
+    evaluation = Evaluation(config=config, data=data, loss=loss, arithmetic=engine)
+    values = flat.FlatParameters(network.network)
+    made = loop.TrainingParts(
+        experiment_digest=experiment_digest,
+        engine=config.engine,
+        options=config.optimizer,
+        selection=config.validator,
+        network=network.network,
+        flat=values,
+        feed=data.feed,
+        loss=loss,
+        optimizer=parts.build_part(config.optimizer, values.length),
+        schedule=parts.build_part(config.schedule, span(config, data)),
+        arithmetic=engine,
+        store=checkpoints,
+        witness=seen_by,
+        validate=evaluation.validate,
+    )
+    return loop.Trainer(made), evaluation

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A new run directory: complete with its inputs before anyone can see it, and never shared.
+
+Everything is written into a hidden directory, which is then renamed; a run that can be seen can be
+continued. Two runs that start in the same second get different names.
+"""
+
+import dataclasses
+import errno
+import fcntl
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tiny_agent_trainer import canonical, clock, durable, errors
+from tiny_agent_trainer.config.trainer_config import LoadedConfig
+from tiny_agent_trainer.experiments import journal
+from tiny_agent_trainer.meta import ustar
+
+_SUFFIX_LIMIT = 10_000
+"""Runs of one configuration in one second."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What says what ran."""
+
+    loaded: LoadedConfig
+    data_manifest: bytes
+    source: Mapping[str, bytes]
+    identity: Mapping[str, Any]
+    experiment_digest: str
+
+
+class RunLock:
+    """Holds a run directory for this process until it is closed or the process ends.
+
+    Raises:
+        ResumeError: Another process holds it.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._descriptor = os.open(run / "config.toml", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.close()
+            raise errors.ResumeError(
+                where=str(run),
+                expected="a run that nobody is working on",
+                found="another process is training it",
+                remedy="wait for that process, or stop it",
+            ) from error
+
+    def close(self) -> None:
+        """Let go."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def start_run(results: Path, inputs: Inputs, now: clock.Clock) -> tuple[Path, RunLock]:
+    """Make a run directory with all inputs in it.
+
+    Returns:
+        The directory and the lock on it.
+
+    Raises:
+        StorageError: The disk is full, read-only or not permitted.
+    """
+    durable.make_directory(results)
+    name = f"{inputs.loaded.stem}_{clock.compact(now.now_utc())}"
+    hidden = results / f".{name}.{os.getpid()}{durable.TEMPORARY_SUFFIX}"
+    for folder in ("data", "checkpoints", "observed"):
+        durable.make_directory(hidden / folder)
+    resolved = canonical.encode_line(inputs.loaded.config.resolved())
+    durable.write_atomic(hidden / "config.toml", inputs.loaded.text)
+    durable.write_atomic(hidden / "config.resolved.json", resolved)
+    durable.write_atomic(hidden / "data" / "manifest.json", inputs.data_manifest)
+    durable.write_atomic(hidden / "source.tar", ustar.encode_tar(inputs.source))
+    book = journal.Journal(hidden / "observed" / "journal.jsonl", now)
+    book.append("started", identity=inputs.identity, experiment_digest=inputs.experiment_digest)
+    lock = RunLock(hidden)
+    return _claim(hidden, results, name), lock
+
+
+def _claim(hidden: Path, results: Path, name: str) -> Path:
+    """Rename the hidden directory to the first name that is free."""
+    for count in range(1, _SUFFIX_LIMIT):
+        target = results / (name if count == 1 else f"{name}_{count}")
+        if target.exists():
+            continue
+        try:
+            durable.rename(hidden, target)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                continue
+            raise
+        return target
+    raise errors.StorageError(
+        where=str(results / name),
+        expected="a free name",
+        found=f"{_SUFFIX_LIMIT} runs of this second",
+        remedy="start again in a second",
+    )
