@@ -41,10 +41,18 @@ def encode_line(value: JsonValue) -> bytes:
 def decode(data: bytes) -> JsonValue:
     """Decode JSON bytes; the caller decides whether they have to be canonical.
 
+    An integer beyond +-(2^53 - 1) is read as the float that it is for every JSON reader, because
+    `encode` writes whole floats up to 10^21 without an exponent.
+
     Raises:
         ValueError: Not JSON, not UTF-8, or a name that stands twice in one object.
     """
-    return json.loads(data.decode("utf-8"), object_pairs_hook=_unique)  # type: ignore[no-any-return]
+    return json.loads(  # type: ignore[no-any-return]
+        data.decode("utf-8"),
+        object_pairs_hook=_unique,
+        parse_int=_whole_number,
+        parse_constant=_refuse_constant,
+    )
 
 
 def decode_canonical(data: bytes) -> JsonValue:
@@ -57,6 +65,16 @@ def decode_canonical(data: bytes) -> JsonValue:
     if encode_line(value) != data:
         raise ValueError("the bytes are JSON, but not in canonical form")
     return value
+
+
+def _whole_number(text: str) -> int | float:
+    value = int(text)
+    return value if abs(value) <= INTEGER_LIMIT else float(text)
+
+
+def _refuse_constant(name: str) -> float:
+    message = f"{name} is not JSON"
+    raise ValueError(message)
 
 
 def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:

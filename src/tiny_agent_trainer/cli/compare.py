@@ -17,6 +17,7 @@ def compare(
     """Show what differs between runs, and write it as a Markdown page."""
     from rich.console import Console
     from rich.table import Table
+    from rich.markup import escape
     from rich.text import Text
 
     from tiny_agent_trainer import digests
@@ -29,7 +30,7 @@ def compare(
         (name, comparing.cells(values, differences))
         for name, values, differences in comparison.metrics
     ]
-    table = Table("", *(Text(name) for name in comparison.names))
+    table = Table("", *(escape(name) for name in comparison.names))
     for name, cells in rows:
         table.add_row(Text(name), *(Text(cell) for cell in cells))
     Console().print(table)

@@ -32,9 +32,10 @@ def describe_all(
     lines = toml_lines.locate(text)
     found: dict[str, int] = {}
     for detail in error.errors(include_url=False):
-        if _belongs_to_other_member(detail):
+        if _belongs_to_other_member(detail) or _is_echo(detail):
             continue
         keys, model = _follow(detail["loc"], values, root)
+        keys += _tag_key(detail)
         line = toml_lines.line_of(lines, keys) or 0
         place = f"{path}:{line}" if line else path
         sentence = f"{place}: {'.'.join(keys) or 'the file'}: {_explain(detail, model)}"
@@ -63,9 +64,17 @@ def _follow(
         keys.append(part)
         values = values.get(part) if isinstance(values, Mapping) else None
         annotation = fields[part].annotation if part in fields else None
-        if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-            owner = annotation
+        inner = _sections_in(annotation)
+        owner = inner[0] if len(inner) == 1 else owner
     return tuple(keys), owner
+
+
+def _tag_key(detail: ErrorDetails) -> tuple[str, ...]:
+    """The key that should have chosen the member of a union, if it is there and did not."""
+    given = detail["input"]
+    if detail["type"] != "union_tag_invalid" or not isinstance(given, Mapping):
+        return ()
+    return tuple(key for key in _TAGGED_BY if key in given)[:1]
 
 
 def _member_by_tag(annotation: object, tag: str) -> type[pydantic.BaseModel] | None:
@@ -91,6 +100,12 @@ def _belongs_to_other_member(detail: ErrorDetails) -> bool:
     return (detail["type"] == "literal_error" and is_list) or (
         detail["type"] == "tuple_type" and not is_list and len(detail["loc"]) > 2
     )
+
+
+def _is_echo(detail: ErrorDetails) -> bool:
+    """Whether a list is called too short only because its items have faults of their own."""
+    least = detail.get("ctx", {}).get("min_length", 0)
+    return detail["type"] == "too_short" and len(detail["input"]) >= least
 
 
 def _explain(detail: ErrorDetails, model: type[pydantic.BaseModel] | None) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 
+from tiny_agent_trainer import canonical
 from tiny_agent_trainer.config import section
 
 Activation = Literal["relu", "gelu", "silu", "leaky_relu", "tanh"]
@@ -135,6 +136,16 @@ class MonaiOptions(NetworkOptions):
 
     arguments: dict[str, Any] = pydantic.Field(default_factory=dict)
     """Keyword arguments of the class; `{channels}`, `{classes}` and `{dims}` are filled in."""
+
+    @pydantic.field_validator("arguments")
+    @classmethod
+    def _require_json(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            canonical.encode(value)
+        except ValueError as error:
+            message = f"only JSON values can be arguments: {error}"
+            raise ValueError(message) from error
+        return value
 
 
 def _tag(value: object) -> str:

@@ -13,8 +13,8 @@ NOT_SEMANTIC: Final[dict[str, JsonValue]] = {"semantic": False}
 """Mark of a key that cannot change a result, such as a path; it is left out of digests."""
 
 Seed = Annotated[int, pydantic.Field(ge=0, le=canonical.INTEGER_LIMIT)]
-PositiveInt = Annotated[int, pydantic.Field(gt=0)]
-NaturalInt = Annotated[int, pydantic.Field(ge=0)]
+PositiveInt = Annotated[int, pydantic.Field(gt=0, le=canonical.INTEGER_LIMIT)]
+NaturalInt = Annotated[int, pydantic.Field(ge=0, le=canonical.INTEGER_LIMIT)]
 PositiveFloat = Annotated[float, pydantic.Field(gt=0)]
 NaturalFloat = Annotated[float, pydantic.Field(ge=0)]
 Fraction = Annotated[float, pydantic.Field(ge=0, le=1)]

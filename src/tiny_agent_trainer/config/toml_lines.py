@@ -1,35 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
 """On which line of a TOML file a key stands.
 
-`tomllib` tells no positions. This scanner follows headers and keys only; it is used on text that
-`tomllib` has already accepted, and where it loses a key (inside an inline table) the line of the
-nearest enclosing key is right enough for a message.
+`tomllib` tells no positions. This scanner splits text that `tomllib` has already accepted into
+tokens and follows headers and keys; a key inside an inline table is on the line of the table.
 """
 
 import re
+import tomllib
 from collections.abc import Iterator
 
 Path = tuple[str, ...]
 
-_HEADER = re.compile(r"^\s*\[\[?\s*(?P<name>[^\[\]]+?)\s*\]\]?\s*(#.*)?$")
-_KEY = re.compile(r"^\s*(?P<name>(?:[A-Za-z0-9_\-.\s]|\"[^\"]*\"|'[^']*')+?)\s*=(?P<value>.*)$")
-_PART = re.compile(r"\"([^\"]*)\"|'([^']*)'|([A-Za-z0-9_\-]+)")
-_STRING = re.compile(r"\"\"\"|'''|\"(?:[^\"\\]|\\.)*\"|'[^']*'|#")
+_TOKEN = re.compile(
+    r"""
+    \"{3}(?:\\.|(?!\"{3})[^\\])*\"{3,5}   # a multi-line string, which may end in two quotes more
+    | '{3}(?:(?!'{3}).)*'{3,5}            # the same without escapes
+    | \"(?:\\.|[^\"\\])*\" | '[^']*'      # strings and quoted keys
+    | \#[^\n]*                            # a comment
+    | [\n\[\]{}=.,]                       # what structures the text
+    | [^\s\"'\#\[\]{}=.,]+                # bare keys, numbers, dates
+    """,
+    re.VERBOSE | re.DOTALL,
+)
 
 
 def locate(text: str) -> dict[Path, int]:
-    """Line numbers, from 1, of every table header and key, by full path."""
-    lines: dict[Path, int] = {}
+    """Line numbers, from 1, of every table header and key, by full path.
+
+    A table without a header of its own is on the line of the first header or key that implies it.
+    """
+    stated: dict[Path, int] = {}
+    implied: dict[Path, int] = {}
     table: Path = ()
-    for number, line in _logical_lines(text):
-        if header := _HEADER.match(line):
-            table = _parts(header["name"])
-            lines.setdefault(table, number)
-        elif key := _KEY.match(line):
-            path = table + _parts(key["name"])
-            for length in range(len(table) + 1, len(path) + 1):
-                lines.setdefault(path[:length], number)
-    return lines
+    for number, head in _heads(text):
+        is_header = head[0] == "["
+        path = (() if is_header else table) + _parts(head)
+        stated.setdefault(path, number)
+        for length in range(1, len(path)):
+            implied.setdefault(path[:length], number)
+        table = path if is_header else table
+    return implied | stated
 
 
 def line_of(lines: dict[Path, int], path: Path) -> int | None:
@@ -40,37 +50,30 @@ def line_of(lines: dict[Path, int], path: Path) -> int | None:
     return None
 
 
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines that begin outside of multi-line strings and arrays."""
-    closing, depth = "", 0
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not closing and depth == 0:
-            yield number, line.rstrip("\r")
-        closing, depth = _scan(line, closing, depth)
+def _heads(text: str) -> Iterator[tuple[int, list[str]]]:
+    """First line and tokens of each header, brackets included, and of each key before its `=`."""
+    head: list[str] = []
+    line, depth, is_value = 1, 0, False
+    for match in _TOKEN.finditer(text + "\n"):
+        token = match[0]
+        if token == "\n" and depth == 0:
+            if head:
+                yield line, head
+            head, is_value = [], False
+        elif token == "=" and depth == 0:
+            yield line, head
+            head, is_value = [], True
+        elif is_value:
+            depth += (token in "[{") - (token in "]}")
+        elif not token.startswith("#"):
+            head.append(token)
+        line += token.count("\n")
 
 
-def _scan(line: str, closing: str, depth: int) -> tuple[str, int]:
-    rest = line
-    if not closing and depth == 0:
-        key = _KEY.match(line)
-        if key is None:
-            return "", 0
-        rest = key["value"]
-    while rest:
-        if closing:
-            _, found, rest = rest.partition(closing)
-            closing = "" if found else closing
-            continue
-        token = _STRING.search(rest)
-        before = rest[: token.start()] if token else rest
-        depth += sum(before.count(c) for c in "[{") - sum(before.count(c) for c in "]}")
-        if token is None or token[0] == "#":
-            break
-        closing = token[0] if token[0] in {'"""', "'''"} else ""
-        rest = rest[token.end() :]
-    return closing, max(depth, 0)
+def _parts(head: list[str]) -> Path:
+    names = [token for token in head if token not in {"[", "]", "."}]
+    return tuple(_unquote(name) if name[0] in "\"'" else name for name in names)
 
 
-def _parts(name: str) -> Path:
-    return tuple(next(group for group in match.groups() if group is not None)
-                 for match in _PART.finditer(name))  # fmt: skip
+def _unquote(name: str) -> str:
+    return str(tomllib.loads(f"name = {name}")["name"])

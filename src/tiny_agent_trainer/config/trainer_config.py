@@ -82,6 +82,8 @@ def parse_config(text: bytes, path: str) -> TrainerConfig:
         raise errors.ConfigError(path, [f"{path}: not TOML: {error}"]) from error
     except RecursionError as error:
         raise errors.ConfigError(path, [f"{path}: nested too deeply"]) from error
+    except ValueError as error:  # an integer of more digits than Python reads
+        raise errors.ConfigError(path, [f"{path}: {error}"]) from error
     try:
         return TrainerConfig.model_validate(values)
     except pydantic.ValidationError as error:

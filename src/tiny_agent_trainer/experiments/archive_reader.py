@@ -177,8 +177,8 @@ def tar_digest_of(path: Path) -> str:
         ArchiveError: Not an archive, or the container is damaged.
     """
     found = hashlib.sha256()
-    limit_bytes = EXPANSION * path.stat().st_size + FREE_EXPANSION_BYTES
     with _open_plain(path) as file:
+        limit_bytes = EXPANSION * path.stat().st_size + FREE_EXPANSION_BYTES
         gzip_container.require_untouched(file, str(path))
         decoder = gzip_container.Decoder(file, str(path), limit_bytes)
         while piece := decoder.read(ustar.PIECE_BYTES):

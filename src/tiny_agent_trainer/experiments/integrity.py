@@ -247,10 +247,13 @@ def _check_growing_files(
     if data is None:
         return found
     entries, found = check_journal(data, sealed)
-    if layout.STATUS in present and (entries or not data):
-        page, unread = _read_bounded(run, layout.STATUS, present)
-        found += unread if page is None else check_status(page, sealed, entries)
-    return found
+    if layout.STATUS not in present:
+        return found
+    if data and not entries:
+        problem = "cannot be checked while the journal is damaged"
+        return [*found, Finding(path=layout.STATUS, problem=problem)]
+    page, unread = _read_bounded(run, layout.STATUS, present)
+    return found + (unread if page is None else check_status(page, sealed, entries))
 
 
 def _read_bounded(

@@ -78,13 +78,15 @@ class Journal:
 
         Raises:
             ValueError: A fact that is not JSON; nothing is written then.
-            StorageError: The disk is full, read-only or not permitted; what the disk took of the
-                line is cut off by the next append.
+            StorageError: The disk is full, read-only or not permitted, or the journal has grown
+                to its limit; what the disk took of the line is cut off by the next append.
         """
         number, at = self._number + 1, clock.iso(self._clock.now_utc())
         chain = _chain_of(self._chain, number, at, event, facts)
         entry = Entry(number=number, at=at, event=event, facts=facts, chain=chain)
         line = encode(entry)
+        if self._length_bytes + len(line) > layout.GROWING_BYTES:
+            raise _too_long(self._path)
         with durable.Appender(self._path, self._length_bytes) as appender:
             appender.append(line)
             appender.sync()
@@ -178,6 +180,15 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise _damage(str(path), error.strerror or type(error).__name__) from error
+
+
+def _too_long(path: Path) -> errors.StorageError:
+    return errors.StorageError(
+        where=str(path),
+        expected=f"a journal of at most {layout.GROWING_BYTES} bytes",
+        found="a line too many",
+        remedy="archive the run; what was written before is kept",
+    )
 
 
 def _damage(where: str, found: str) -> errors.IntegrityError:

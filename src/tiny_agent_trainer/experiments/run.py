@@ -133,6 +133,7 @@ def resume_experiment(
         if (path / layout.MANIFEST).exists():
             return _already_sealed(path, loaded)
         durable.remove_leftovers(path)
+        journal.Journal(path / layout.JOURNAL, now)  # cuts off a line that was being written
         digest = session.digest_source(session.read_source())
         data, about = _prepare(loaded.config, data_dir, digest, told)
         _require_same(path, about)

@@ -99,9 +99,9 @@ class Trainer:
         for start in range(position.step_in_epoch * size, len(order), size):
             self._step(epoch, order[start : start + size])
             if self._is_due("steps", position.step):
-                self._checkpoint(is_scheduled=True)
+                self.write_checkpoint(is_scheduled=True)
             if parts.witness.wants_stop():
-                self._checkpoint(is_scheduled=False)
+                self.write_checkpoint(is_scheduled=False)
                 return False
         self._end_epoch(epoch)
         return True
@@ -176,7 +176,7 @@ class Trainer:
             )
         )
         if position.is_finished or self._is_due("epochs", epoch):
-            self._checkpoint(is_scheduled=True)
+            self.write_checkpoint(is_scheduled=True)
 
     def _select(self, report: ValidationReport, epoch: int) -> None:
         parts, position = self._parts, self.position
@@ -187,10 +187,15 @@ class Trainer:
             position.stale += 1
             return
         position.best_value, position.best_epoch, position.stale = value, epoch, 0
-        network = {k: v.detach().clone() for k, v in parts.network.state_dict().items()}
-        parts.store.remember_best(self._state(network, with_optimizer=False))
+        parts.store.remember_best(self.best_state())
 
-    def _checkpoint(self, *, is_scheduled: bool) -> None:
+    def best_state(self) -> checkpoint.CheckpointState:
+        """The network as it is now, as copies, without the optimiser."""
+        network = {k: v.detach().clone() for k, v in self._parts.network.state_dict().items()}
+        return self._state(network, with_optimizer=False)
+
+    def write_checkpoint(self, *, is_scheduled: bool) -> None:
+        """Write the state; `is_scheduled` unless the user asked for it."""
         parts, position = self._parts, self.position
         state = self._state(dict(parts.network.state_dict()), with_optimizer=True)
         mark = parts.witness.saw_state(
