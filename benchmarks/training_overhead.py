@@ -91,7 +91,7 @@ class Case:
     def _orders(self, count: int) -> list[torch.Tensor]:
         orders: list[torch.Tensor] = []
         while len(orders) < self.steps:
-            orders += torch.randperm(count).split(self.batch_size)
+            orders += torch.split(torch.randperm(count), self.batch_size)
         return orders[: self.steps]
 
 

@@ -30,7 +30,7 @@ def encode(value: JsonValue) -> bytes:
     Source:
         RFC 8785 (JSON Canonicalization Scheme), through the library `rfc8785`.
     """
-    return rfc8785.dumps(value)  # type: ignore[arg-type]
+    return rfc8785.dumps(value)
 
 
 def encode_line(value: JsonValue) -> bytes:

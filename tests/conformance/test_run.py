@@ -16,6 +16,7 @@ import pytest
 
 from tiny_agent_trainer import canonical, errors
 from tiny_agent_trainer.experiments import integrity, journal, layout, manifest, status
+from tiny_agent_trainer.meta import ustar
 
 DOCUMENT = Path(__file__).parents[2] / "docs/formats/run-v1.md"
 JOURNAL = "observed/journal.jsonl"
@@ -76,8 +77,8 @@ def test_r1_classes(small_run):
         ("-x", False),
         (".x", False),
         ("a/b", False),
-        ("x" * 100, True),
-        ("x" * 101, False),
+        ("x" * 80, True),
+        ("x" * 81, False),
         ("ä", False),
         ("", False),
     ):
@@ -175,6 +176,12 @@ def test_r5_digests(small_run):
     for name in ("experiment_digest", "run_digest"):
         refused(resealed({**value, name: value[name][:-1] + "x"}), name)
     refused(resealed({**value, "identity": None}), "experiment_digest")
+
+
+def test_r1_the_longest_name_of_a_checkpoint_fits_an_archive():
+    name = f"{'x' * 128}/checkpoints/{'x' * 80}.safetensors"
+    assert layout.classify(name.partition("/")[2]) == "result"
+    assert len(ustar.encode_header(name, 0)) == 512
 
 
 def test_r5_only_results_count(small_run, make_run, tmp_path):

@@ -41,7 +41,8 @@ class Killer:
     def __init__(self, target: int) -> None:
         self.left = target
         self.write, self.fsync, self.replace = durable._write, durable._fsync, durable._replace
-        durable._write, durable._fsync, durable._replace = self.on_write, self.on_fsync, self.on_move
+        durable._write, durable._fsync = self.on_write, self.on_fsync
+        durable._replace = self.on_move
 
     def on_write(self, descriptor: int, data: memoryview) -> int:
         if self._is_target() and len(data) > 1:
@@ -75,7 +76,7 @@ def in_fork(action) -> tuple[int, str]:
         try:
             os.write(writer, action().encode())
             os._exit(0)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 (the fork must not go on)
             traceback.print_exc()
             os._exit(1)
     os.close(writer)

@@ -16,8 +16,8 @@ def compare(
 ) -> None:
     """Show what differs between runs, and write it as a Markdown page."""
     from rich.console import Console
-    from rich.table import Table
     from rich.markup import escape
+    from rich.table import Table
     from rich.text import Text
 
     from tiny_agent_trainer import digests

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tiny_agent_trainer import canonical, clock
-from tiny_agent_trainer.cli import run as run_command
+from tiny_agent_trainer.cli import outcome
 from tiny_agent_trainer.experiments import logbook
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class QuietConsole:
 
     def ended(self, finished: "FinishedRun") -> None:
         """Print what came out."""
-        print(run_command.describe(finished))
+        print(outcome.describe(finished))
 
     def wants_stop(self) -> bool:
         """Whether Ctrl-C was pressed."""

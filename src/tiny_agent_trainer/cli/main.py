@@ -37,7 +37,7 @@ app.command("schema")(schema.schema)
 app.add_typer(chronicle.app, name="chronicle")
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"tiny-agent-trainer {__version__}")
         raise typer.Exit
@@ -47,14 +47,12 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 (typer calls it)
 def root(
     context: typer.Context,
     config: Annotated[Path | None, typer.Option(help="Train this experiment.")] = None,
-    resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Continue this run.")
-    ] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Continue this run.")] = None,
     results: run.Results = None,
     data: run.Data = None,
     quiet: run.Quiet = False,
     log_json: run.LogJson = False,
-    version: Annotated[  # noqa: ARG001 (the callback answers)
+    version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
     ] = False,
 ) -> None:

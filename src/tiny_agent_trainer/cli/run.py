@@ -2,14 +2,11 @@
 """`tiny-agent-trainer run CONFIG`, `--config CONFIG` and `--resume RUN`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tiny_agent_trainer import errors
-
-if TYPE_CHECKING:
-    from tiny_agent_trainer.experiments.run import FinishedRun
 
 Results = Annotated[
     Path | None,
@@ -54,33 +51,9 @@ def train(
 
     with console.build_console(quiet=quiet, log_json=log_json) as told:
         if config is not None:
-            finished = running.run_experiment(
-                config, results_dir=results, data_dir=data, told=told
-            )
+            finished = running.run_experiment(config, results_dir=results, data_dir=data, told=told)
         else:
             finished = running.resume_experiment(resume or Path(), data_dir=data, told=told)
     told.ended(finished)
     if finished.outcome == "interrupted":
         raise typer.Exit(errors.INTERRUPTED_EXIT_CODE)
-
-
-def describe(finished: "FinishedRun") -> str:
-    """What came out, and what to do with it."""
-    run = finished.path
-    if finished.outcome == "interrupted":
-        return (
-            f"stopped after a whole step; everything is kept in {run}\n"
-            f"go on with: tiny-agent-trainer --resume {run}"
-        )
-    lines = [f"run         {run}", f"run_digest  {finished.run_digest}"]
-    if finished.test is not None:
-        auroc = finished.test.value("auroc")
-        shown = "undefined" if auroc is None else f"{auroc:.4f}"
-        lines.append(f"test AUC    {shown}  ({finished.test.num_samples} images)")
-    lines += [
-        f"look        tiny-agent-trainer show {run}",
-        f"            open {run}/report.html",
-        f"archive     tiny-agent-trainer archive {run}",
-        f"verify      verifier {run}",
-    ]
-    return "\n".join(lines)

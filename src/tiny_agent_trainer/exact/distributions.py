@@ -23,7 +23,10 @@ _REJECTION_ROUNDS = 1000
 
 
 def uniform(stream: Stream, count: int, low: float, high: float) -> npt.NDArray[np.float32]:
-    """Uniform on [low, high) in float32: low + u * (high - low), three roundings."""
+    """Uniform on [low, high] in float32: low + u * (high - low), three roundings.
+
+    `high` itself can only come out where the last rounding reaches it, as in torch.
+    """
     width = np.float32(high) - np.float32(low)
     return np.float32(low) + stream.uniform(count) * width
 
@@ -120,7 +123,7 @@ def erfinv(x: Floats) -> Floats:
     w = -log((1.0 - safe) * (1.0 + safe))
     central = _horner(w - 2.5, _ERFINV_CENTRAL)
     tail = _horner(np.sqrt(np.maximum(w, 5.0)) - 3.0, _ERFINV_TAIL)
-    return np.where(inside, np.where(w < 5.0, central, tail) * safe, np.sign(x) * np.inf)
+    return np.where(inside, np.where(w < 5.0, central, tail) * safe, np.copysign(np.inf, x))
 
 
 def _horner(x: Floats, coefficients: tuple[float, ...]) -> Floats:

@@ -22,6 +22,10 @@ _ONE = 1 << _BITS
 _EXP_LIMIT = 745.0
 """Beyond +-745.2 the exponential leaves the range of float64."""
 
+_SQRT_HALF = 0.7071067811865476
+_SIN_IS_X = 2.0**-27
+"""Below it x - sin(x) < x^3 / 6 is less than half a unit of x, so x is the nearest float64."""
+
 
 def exp(x: float) -> float:
     """The exponential of x.
@@ -74,6 +78,8 @@ def cos(x: float) -> float:
 
 def sin(x: float) -> float:
     """The sine of x radians, |x| <= 2^60."""
+    if abs(x) < _SIN_IS_X:
+        return x
     quarter, rest = _reduce_angle(x)
     return _round((_sin_series, _cos_series)[quarter % 2](rest) * (1, 1, -1, -1)[quarter])
 
@@ -123,6 +129,8 @@ def _log_to_fixed(x: float) -> int:
         message = f"a positive finite number is needed, found {x}"
         raise ValueError(message)
     mantissa, exponent = math.frexp(x)
+    if mantissa < _SQRT_HALF:  # so that nothing cancels near 1, and log(1) is 0
+        mantissa, exponent = 2.0 * mantissa, exponent - 1
     fixed = _to_fixed(mantissa)
     return 2 * _atanh_series(((fixed - _ONE) << _BITS) // (fixed + _ONE)) + exponent * log2_fixed()
 

@@ -81,6 +81,7 @@ def archive_experiment(
         StorageError: The disk is full, read-only or not permitted; the run stays.
     """
     run = Path(result_path).resolve()
+    _remove_leftover(run)
     integrity.require_sound(run)
     archive_reader.require_run_name(run.name, str(run))
     sealed = manifest.read_manifest_of(run)
@@ -115,6 +116,14 @@ def _default_directory(run: Path) -> Path:
         found=repr(found),
         remedy="say with --archive-dir where the archive goes",
     )
+
+
+def _remove_leftover(run: Path) -> None:
+    """Delete the page that a killed process was writing; nothing else in a sealed run is."""
+    leftover = run / (layout.STATUS + durable.TEMPORARY_SUFFIX)
+    if not leftover.parent.is_symlink() and leftover.is_file():
+        with durable.refusals(leftover):
+            leftover.unlink()
 
 
 def _note(run: Path, time: clock.Clock) -> None:

@@ -26,7 +26,7 @@ FREE_EXPANSION_BYTES: Final = 1 << 26
 """An archive may hold 200 times its own size and 64 MiB; more is a bomb [A-13]."""
 
 MAX_RUN_NAME_BYTES: Final = 128
-"""Length of a run's name in UTF-8, so that its files fit USTAR and its archive a file name."""
+"""Length of a run's name in UTF-8; with `checkpoints` it fits a prefix of USTAR [A-3]."""
 
 _TAR_NAME: Final = "ustar-v1"
 _START_BYTES: Final = ustar.BLOCK_BYTES + manifest.MAX_BYTES + (1 << 20)
@@ -197,7 +197,7 @@ def require_run_name(name: str, where: str) -> None:
     Raises:
         ArchiveError: More than one part, too long, hidden, or as in `ustar.require_name`.
     """
-    ustar.require_name(name, where)
+    ustar.require_name(f"{name}/{layout.MANIFEST}", where)
     if "/" in name or name.startswith(".") or len(name.encode()) > MAX_RUN_NAME_BYTES:
         expected = f"the name of a run, of at most {MAX_RUN_NAME_BYTES} bytes"
         raise gzip_container.refusal(where, expected, repr(name))

@@ -71,9 +71,7 @@ def encode_markdown(comparison: Comparison) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def cells(
-    values: Sequence[float | None], differences: Sequence[float | None]
-) -> list[str]:
+def cells(values: Sequence[float | None], differences: Sequence[float | None]) -> list[str]:
     """A metric's values in words, with differences from the second on."""
     shown = []
     for index, (value, difference) in enumerate(zip(values, differences, strict=True)):

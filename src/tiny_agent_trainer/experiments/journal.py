@@ -11,7 +11,9 @@ Source:
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -79,7 +81,7 @@ class Journal:
         Raises:
             ValueError: A fact that is not JSON; nothing is written then.
             StorageError: The disk is full, read-only or not permitted, or the journal has grown
-                to its limit; what the disk took of the line is cut off by the next append.
+                to its limit; what the disk took of the line is cut off again.
         """
         number, at = self._number + 1, clock.iso(self._clock.now_utc())
         chain = _chain_of(self._chain, number, at, event, facts)
@@ -87,9 +89,14 @@ class Journal:
         line = encode(entry)
         if self._length_bytes + len(line) > layout.GROWING_BYTES:
             raise _too_long(self._path)
-        with durable.Appender(self._path, self._length_bytes) as appender:
-            appender.append(line)
-            appender.sync()
+        try:
+            with durable.Appender(self._path, self._length_bytes) as appender:
+                appender.append(line)
+                appender.sync()
+        except BaseException:
+            with suppress(OSError):
+                os.truncate(self._path, self._length_bytes)
+            raise
         self._number, self._chain = number, chain
         self._length_bytes += len(line)
         return entry

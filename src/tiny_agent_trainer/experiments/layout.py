@@ -55,7 +55,7 @@ _CLASSES: Final = {
     **dict.fromkeys((METRICS, SUMMARY, REPORT, CHRONICLE, *PREDICTIONS), RESULT),
     **dict.fromkeys((ENVIRONMENT, TIMINGS, JOURNAL, LOG, STATUS), OBSERVED),
 }
-_CHECKPOINT = re.compile(r"checkpoints/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\.safetensors", re.ASCII)
+_CHECKPOINT = re.compile(r"checkpoints/[A-Za-z0-9_][A-Za-z0-9._-]{0,79}\.safetensors", re.ASCII)
 
 
 def classify(path: str) -> str:

@@ -63,7 +63,7 @@ class Logbook:
             return
         self._is_open = False
         self._file.close()
-        timings = {
+        timings: dict[str, canonical.JsonValue] = {
             "schema": "timings-v1",
             "began_at": self._began_at,
             "ended_at": clock.iso(self._now.now_utc()),

@@ -5,6 +5,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.trainer_config import TrainerConfig
@@ -16,7 +17,7 @@ from tiny_agent_trainer.tokenizer.samples import Split
 from tiny_agent_trainer.training import arithmetic, flat, loop, parts, store, witness
 from tiny_agent_trainer.training.losses.loss import AbstractLoss
 from tiny_agent_trainer.training.schedules.schedule import Span
-from tiny_agent_trainer.validator import run_validation
+from tiny_agent_trainer.validator import evaluate, run_validation
 from tiny_agent_trainer.validator.predictions import Predictions
 
 
@@ -50,9 +51,7 @@ def read_data(
     if data_dir is not None:
         options = options.model_copy(update={"root": str(data_dir)})
     reader: samples.Reader = parts.build_part(options, progress)
-    members = cohort.build_cohort(
-        reader.read(), config.tokenizer, allow_leaks=options.allow_leaks
-    )
+    members = cohort.build_cohort(reader.read(), config.tokenizer, allow_leaks=options.allow_leaks)
     changes = augmentation.Augmentation(config.tokenizer.augmentation, config.engine.base_seed)
     feed = batches.Feed(
         cohort=members,
@@ -100,15 +99,14 @@ def class_counts(data: PreparedData) -> list[int]:
     labels = data.cohort.labels[data.cohort.splits["train"]]
     if data.cohort.task == "multilabel":
         return [*(int(count) for count in labels.sum(axis=0)), len(labels)]
-    return np.bincount(labels, minlength=len(data.cohort.classes)).tolist()
+    counts = np.bincount(labels, minlength=len(data.cohort.classes))
+    return [int(count) for count in counts]
 
 
 def span(config: TrainerConfig, data: PreparedData) -> Span:
     """The length of the training."""
     count = len(data.cohort.splits["train"])
-    return Span(
-        epochs=config.engine.epochs, steps_per_epoch=-(-count // config.engine.batch_size)
-    )
+    return Span(epochs=config.engine.epochs, steps_per_epoch=-(-count // config.engine.batch_size))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +118,7 @@ class Evaluation:
     loss: AbstractLoss
     arithmetic: arithmetic.AbstractArithmetic
 
-    def predict(self, network: build.nn.Module, split: Split) -> Predictions:
+    def predict(self, network: nn.Module, split: Split) -> Predictions:
         """What the network says about a split."""
         with self.arithmetic.context():
             return run_validation.predict_split(
@@ -132,9 +130,9 @@ class Evaluation:
                 per_sample=self.loss.per_sample,
             )
 
-    def validate(self, network: build.nn.Module) -> ValidationReport:
+    def validate(self, network: nn.Module) -> ValidationReport:
         """The report on the validation split."""
-        return run_validation.evaluate.evaluate(self.predict(network, "val"), "val")
+        return evaluate.evaluate(self.predict(network, "val"), "val")
 
 
 def build_trainer(

@@ -105,9 +105,7 @@ class LedgerWitness:
     def saw_state(self, event: witness.StateEvent) -> canonical.JsonValue:
         """Write the digests of a scheduled state and seal; say where to go on."""
         if event.is_scheduled:
-            state = records.StateRecord(
-                step=event.step, epoch=event.epoch, digests=event.digests
-            )
+            state = records.StateRecord(step=event.step, epoch=event.epoch, digests=event.digests)
             self._open_writer.append(state)
             self._num_records += 1
             seal, self._pending = self._open_writer.seal(), []
@@ -151,7 +149,5 @@ def measured(report: ValidationReport) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _cycle(
-    step: int, epoch: int, phase: str, metrics: Mapping[str, float]
-) -> records.CycleRecord:
+def _cycle(step: int, epoch: int, phase: str, metrics: Mapping[str, float]) -> records.CycleRecord:
     return records.CycleRecord(step=step, epoch=epoch, phase=phase, metrics=metrics)

@@ -68,7 +68,7 @@ def rerun(order: Order) -> Path:
     if order.name_data:
         arguments += ["--data", str(order.data_dirs[0])]
     python = [sys.executable, "-I", "-c", _START, str(order.source), *arguments]
-    ended = subprocess.run(  # noqa: S603 (our own command line)
+    ended = subprocess.run(
         isolation.command(confinement, python),
         cwd=order.work,
         env=_environment(order),

@@ -4,6 +4,8 @@
 import dataclasses
 from pathlib import Path
 
+from torch import nn
+
 from tiny_agent_trainer import durable
 from tiny_agent_trainer.config.trainer_config import TrainerConfig
 from tiny_agent_trainer.experiments import pictures, prepare
@@ -27,7 +29,7 @@ class Measured:
     said_of_test: predictions.Predictions
 
 
-def measure(evaluation: prepare.Evaluation, network: build.nn.Module) -> Measured:
+def measure(evaluation: prepare.Evaluation, network: nn.Module) -> Measured:
     """Evaluate the chosen network; the test split is looked at here and nowhere else."""
     val, test = evaluation.predict(network, "val"), evaluation.predict(network, "test")
     return Measured(
@@ -104,8 +106,9 @@ def summarise(
 
 def _settings(config: TrainerConfig, data: prepare.PreparedData) -> dict[str, str]:
     normalization = data.feed.tokenizer.normalization
+    sizes = " x ".join(map(str, data.feed.tokenizer.input_shape))
     return {
-        "Input": f"{config.tokenizer.kind}, {' x '.join(map(str, data.feed.tokenizer.input_shape))}",
+        "Input": f"{config.tokenizer.kind}, {sizes}",
         "Normalisation": "mean "
         + ", ".join(f"{mean:.4f}" for mean in normalization.mean)
         + ", deviation "

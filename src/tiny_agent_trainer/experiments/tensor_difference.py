@@ -119,11 +119,12 @@ def _show(kind: str, data: bytes) -> str:
 
 
 def _ulp_distance(kind: str, a: bytes, b: bytes) -> int | None:
-    """Floats between two values, both zeros being one float apart from nothing."""
+    """How many steps from float to float lead from one value to the other; -0.0 is below 0.0."""
     if kind not in _FLOATS:
         return None
     code, bits = _FLOATS[kind][1], 8 * len(a)
-    return abs(_ordered(struct.unpack(code, a)[0], bits) - _ordered(struct.unpack(code, b)[0], bits))
+    left, right = (_ordered(struct.unpack(code, data)[0], bits) for data in (a, b))
+    return abs(left - right)
 
 
 def _ordered(image: int, bits: int) -> int:

@@ -45,9 +45,9 @@ def _silent(_text: str) -> None:
 class _NotCheckableError(Exception):
     """Nothing can be said; the message says why."""
 
-    def __init__(self, reason: str, environment: tuple[str, ...] = (), source: str = "none") -> None:
+    def __init__(self, reason: str, environment: tuple[str, ...] = ()) -> None:
         super().__init__(reason)
-        self.environment, self.source = environment, source
+        self.environment = environment
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ def _verify(
     given: Path,
     scratch: Path,
     data_dir: str | Path | None,
-    trust_source: bool,  # noqa: FBT001
+    trust_source: bool,
     carry_out: Rerun,
     tell: Tell,
 ) -> tuple[audit.AuditReport, Path | None]:
@@ -146,7 +146,7 @@ def _verify(
         )
         return report, None
     except _NotCheckableError as error:
-        return _not_checkable(subject, str(error), digest, error.environment, error.source), None
+        return _not_checkable(subject, str(error), digest, error.environment), None
     except (rerun.RerunError, errors.TrainerError, OSError) as error:
         return _not_checkable(subject, str(error), digest), None
 
@@ -156,7 +156,6 @@ def _not_checkable(
     reason: str,
     digest: str | None,
     environment: tuple[str, ...] = (),
-    source: str = "none",
 ) -> audit.AuditReport:
     return audit.AuditReport(
         verdict="could not be checked",
@@ -164,7 +163,6 @@ def _not_checkable(
         reasons=(reason,),
         run_digest_a=digest,
         environment=environment,
-        source=source,
     )
 
 
@@ -181,7 +179,7 @@ def _prepare(
     original: _Original,
     scratch: Path,
     data_dir: str | Path | None,
-    trust_source: bool,  # noqa: FBT001
+    trust_source: bool,
 ) -> tuple[rerun.Order, str, tuple[str, ...]]:
     recorded = original.identity
     text = (original.run / layout.CONFIG).read_bytes()
@@ -234,8 +232,9 @@ def _require_own(original: _Original, part: str, found: str, path: str) -> None:
 
 
 def _environment(recorded: dict[str, Any]) -> list[str]:
+    parts = ("versions", "platform")
     here = {"versions": session.library_versions(), "platform": session.describe_platform()}
-    return identity.describe_differences({**recorded, **dict.fromkeys(("config", "data", "source"))}, here)
+    return identity.describe_differences({part: recorded[part] for part in parts}, here)
 
 
 def _unpack(archived: dict[str, bytes], target: Path) -> Path:

@@ -47,8 +47,11 @@ class ImageFolderReader:
                 without its file, an unknown split; all rows that are wrong are listed.
         """
         root = self._root()
-        table = self._read_labels(root) if self.options.labels else ()
-        rows = list(self._rows_of_table(root, table)) if table else list(_rows_of_folders(root))
+        rows = list(
+            self._rows_of_table(root, self._read_labels(root))
+            if self.options.labels
+            else _rows_of_folders(root)
+        )
         _require_rows(rows, root)
         classes = tuple(sorted({row.label for row in rows}, key=str.encode))
         splits = self._splits(rows)
@@ -116,8 +119,8 @@ class ImageFolderReader:
             row = _Row(
                 path=PurePosixPath(path).as_posix(),
                 label=line[self.options.label_column] or "",
-                patient=line.get(self.options.patient_column) or path,
-                split=line.get(self.options.split_column) or "",
+                patient=_cell(line, self.options.patient_column) or path,
+                split=_cell(line, self.options.split_column),
             )
             if not path or not _inside(root, path).is_file():
                 faults.append(f"line {number}: no file {path!r}")
@@ -139,6 +142,11 @@ class ImageFolderReader:
         strata = [labels.index(label) for label in stratum.values()]
         chosen = splitting.split_patients(list(stratum), strata, self.options.split)
         return {row.path: chosen[row.patient] for row in rows}
+
+
+def _cell(line: Mapping[str, str], column: str) -> str:
+    """What stands in a column; "" when the configuration names none."""
+    return (line.get(column) or "") if column else ""
 
 
 def _rows_of_folders(root: Path) -> Iterator[_Row]:
@@ -189,22 +197,35 @@ def _inside(root: Path, relative: str) -> Path:
 
 def _read_image(root: Path, relative: str) -> tuple[samples.StoredArray, samples.SourceFile]:
     path = root / relative
-    data = path.read_bytes()
-    file = samples.SourceFile(path=relative, size_bytes=len(data), sha256=digests.sha256_hex(data))
     try:
+        data = path.read_bytes()
         with warnings.catch_warnings(action="error"), Image.open(io.BytesIO(data)) as opened:
             if opened.width * opened.height > _PIXEL_LIMIT:
                 message = f"{opened.width} x {opened.height} pixels, more than {_PIXEL_LIMIT}"
                 raise _damaged(path, "an image of sane size", message)
-            return _decode(ImageOps.exif_transpose(opened), path), file
+            _require_8_bit_colour(opened, path)
+            pixels = _decode(ImageOps.exif_transpose(opened), path)
     except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
         raise _damaged(path, "a whole PNG or JPEG image", str(error)) from error
+    sha256 = digests.sha256_hex(data)
+    return pixels, samples.SourceFile(path=relative, size_bytes=len(data), sha256=sha256)
+
+
+def _require_8_bit_colour(opened: Image.Image, path: Path) -> None:
+    """Refuse what Pillow would cut from 16 to 8 bits without a word: all but plain gray."""
+    is_cut = any(str(tile[3]).endswith(";16B") for tile in opened.tile)  # type: ignore[attr-defined]
+    if is_cut and opened.mode != "I;16":
+        raise _damaged(path, "colour with 8 bits, or gray with 8 or 16", "colour with 16 bits")
+
+
+_WITH_ALPHA = {"P": "RGBA", "RGB": "RGBA", "L": "LA", "1": "LA"}
+_WITHOUT_PALETTE = {"P": "RGB", "1": "L"}
 
 
 def _decode(image: Image.Image, path: Path) -> samples.StoredArray:
-    if image.mode in {"P", "1"}:
-        image = image.convert("RGBA" if "transparency" in image.info else
-                              "RGB" if image.mode == "P" else "L")  # fmt: skip
+    modes = _WITH_ALPHA if "transparency" in image.info else _WITHOUT_PALETTE
+    if image.mode in modes:
+        image = image.convert(modes[image.mode])
     pixels = np.asarray(image)
     if image.mode in {"LA", "RGBA"}:
         if (pixels[..., -1] != 255).any():

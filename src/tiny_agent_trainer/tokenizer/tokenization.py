@@ -159,9 +159,17 @@ def build_tokenizer(
     """The tokenizer that the configuration names.
 
     Raises:
-        DatasetError: The patch size does not divide the image.
+        DatasetError: The patch size does not divide the image, or images that are not square are
+            to be rotated.
     """
     lengths = shape[1:]
+    if options.augmentation.quarter_turns and lengths[-1] != lengths[-2]:
+        raise errors.DatasetError(
+            where="[tokenizer.augmentation] quarter_turns",
+            expected="square images",
+            found=f"images of {' x '.join(map(str, lengths))}",
+            remedy="leave quarter_turns out, or resize the images",
+        )
     if options.kind == "patches" and any(length % options.patch_size for length in lengths):
         raise errors.DatasetError(
             where="[tokenizer] patch_size",

