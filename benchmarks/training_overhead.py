@@ -23,6 +23,7 @@ from torch.nn import functional
 from tiny_agent_trainer.config import trainer_config
 from tiny_agent_trainer.experiments import observer, prepare, recorder
 from tiny_agent_trainer.meta import chronicle
+from tiny_agent_trainer.model import build
 from tiny_agent_trainer.tokenizer import samples
 from tiny_agent_trainer.training import loop, store
 
@@ -48,6 +49,11 @@ class Case:
         self.data = prepare.read_data(self.config, None, samples.silent)
         self.batch_size, self.steps = batch_size, steps
 
+    def build_network(self) -> build.BuiltNetwork:
+        """A new network with its initial weights."""
+        classes = len(self.data.cohort.classes)
+        return prepare.build_network(self.config, self.data.feed.tokenizer, classes)
+
     def ours(self) -> float:
         """Seconds of our loop, ledger included, from the first step on."""
         with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +66,7 @@ class Case:
             )
             seen_by = recorder.LedgerWitness(run / chronicle.FILE_NAME, "x", scale, stop)
             seen_by.begin()
-            network = prepare.build_network(self.config, self.data)
+            network = self.build_network()
             trainer, _ = prepare.build_trainer(
                 self.config, self.data, network, "x", checkpoints, seen_by
             )
@@ -72,7 +78,7 @@ class Case:
         """Seconds of the loop that anybody would write."""
         torch.set_num_threads(THREADS)
         torch.use_deterministic_algorithms(True)
-        network = prepare.build_network(self.config, self.data).network
+        network = self.build_network().network
         feed = self.data.feed
         members = feed.cohort.splits["train"]
         inputs = torch.from_numpy(feed.plain_batch(members).inputs)
@@ -131,7 +137,7 @@ def recording_share() -> None:
             run / chronicle.FILE_NAME, "x", scale, observer.SilentObserver()
         )
         seen_by.begin()
-        network = prepare.build_network(case.config, case.data)
+        network = case.build_network()
         checkpoints = store.CheckpointStore(directory=run, keep=("best", "last"))
         trainer, _ = prepare.build_trainer(
             case.config, case.data, network, "x", checkpoints, seen_by

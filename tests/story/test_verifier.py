@@ -190,8 +190,8 @@ def run_experiment(config_path, *, results_dir=None, **rest):
     return _honest(config_path, results_dir=results_dir, **rest)
 
 
-def _random_network(config, data, _build=prepare.build_network):
-    built = _build(config, data)
+def _random_network(*arguments, _build=prepare.build_network):
+    built = _build(*arguments)
     import torch
     with torch.no_grad():
         next(iter(built.network.parameters())).add_(_secrets.randbelow(1000) / 1000)

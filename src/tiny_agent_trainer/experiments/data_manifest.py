@@ -3,11 +3,12 @@
 
 from tiny_agent_trainer import canonical
 from tiny_agent_trainer.tokenizer.cohort import Cohort
+from tiny_agent_trainer.tokenizer.tokenization import Normalization
 
 SCHEMA = "data-manifest-v1"
 
 
-def encode_data_manifest(cohort: Cohort) -> bytes:
+def encode_data_manifest(cohort: Cohort, normalization: Normalization) -> bytes:
     """The cohort as one canonical JSON line.
 
     Samples stand in the order of their ordinals; patients are ordinals.
@@ -22,6 +23,10 @@ def encode_data_manifest(cohort: Cohort) -> bytes:
             "dims": cohort.dims,
             "prepared_shape": cohort.prepared_NCS.shape[1:],
             "prepared_dtype": cohort.prepared_NCS.dtype.str,
+            "normalization": {
+                "mean": normalization.mean,
+                "deviation": normalization.deviation,
+            },
             "leaks": [str(leak) for leak in cohort.leaks],
             "files": [
                 {"path": file.path, "size_bytes": file.size_bytes, "sha256": file.sha256}

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _RULESET_VERSION = 1
@@ -108,7 +108,7 @@ def restrict(confinement: Confinement) -> None:
 def _allow(ruleset: int, paths: Iterable[Path], access: int) -> None:
     class PathBeneath(ctypes.Structure):
         _pack_ = 1
-        _fields_: ClassVar = [("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32)]
+        _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))  # type: ignore[mutable-override]
 
     for path in paths:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)

@@ -3,15 +3,15 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from tiny_agent_trainer import errors
+from tiny_agent_trainer import canonical, errors
 from tiny_agent_trainer.config import trainer_config
 from tiny_agent_trainer.config.trainer_config import TrainerConfig
 from tiny_agent_trainer.experiments import integrity, layout, prepare
-from tiny_agent_trainer.tokenizer import samples
-from tiny_agent_trainer.tokenizer.tokenization import AbstractTokenizer
+from tiny_agent_trainer.tokenizer import tokenization
 from tiny_agent_trainer.training import checkpoint, loop, store
 
 
@@ -27,46 +27,38 @@ class LoadedRun:
     """
 
     network: nn.Module
-    tokenizer: AbstractTokenizer
+    tokenizer: tokenization.AbstractTokenizer
     config: TrainerConfig
     classes: tuple[str, ...]
 
 
-def load(run: str | Path, *, data_dir: str | Path | None = None) -> LoadedRun:
-    """Load a finished run.
-
-    The tokenizer's statistics come from the training split, so the data are read again and must be
-    the recorded ones.
+def load(run: str | Path) -> LoadedRun:
+    """Load a finished run from its own files; the data are not needed.
 
     Args:
         run: The directory of a finished run.
-        data_dir: Where the data are, instead of `[data] root`.
 
     Raises:
-        IntegrityError: The run was changed, or its data are not the recorded ones.
+        IntegrityError: The run was changed.
         CheckpointError: It holds no `best` checkpoint.
-        DatasetMissingError: The data are not here.
     """
     path = Path(run)
     integrity.require_sound(path)
     config = trainer_config.read_config(path / layout.CONFIG).config
-    folder = None if data_dir is None else Path(data_dir)
-    data = prepare.read_data(config, folder, samples.silent)
-    if data.manifest != (path / layout.DATA_MANIFEST).read_bytes():
-        raise errors.IntegrityError(
-            where=str(path / layout.DATA_MANIFEST),
-            expected="the data that the run was trained on",
-            found="other data",
-            remedy="name the directory of the recorded data",
-        )
-    network = prepare.build_network(config, data).network
-    loop.load_network(network, _best(path).network)
-    return LoadedRun(
-        network=network.eval(),
-        tokenizer=data.feed.tokenizer,
-        config=config,
-        classes=data.cohort.classes,
+    about: Any = canonical.decode((path / layout.DATA_MANIFEST).read_bytes())
+    fitted = tokenization.build_tokenizer(
+        config.tokenizer,
+        about["prepared_shape"],
+        about["prepared_dtype"],
+        tokenization.Normalization(
+            mean=tuple(map(float, about["normalization"]["mean"])),
+            deviation=tuple(map(float, about["normalization"]["deviation"])),
+        ),
     )
+    classes = tuple(about["classes"])
+    network = prepare.build_network(config, fitted, len(classes)).network
+    loop.load_network(network, _best(path).network)
+    return LoadedRun(network=network.eval(), tokenizer=fitted, config=config, classes=classes)
 
 
 def _best(run: Path) -> checkpoint.CheckpointState:

@@ -14,6 +14,7 @@ from tiny_agent_trainer.model import build, shape
 from tiny_agent_trainer.reports.validation_report import ValidationReport
 from tiny_agent_trainer.tokenizer import augmentation, batches, cohort, samples
 from tiny_agent_trainer.tokenizer.samples import Split
+from tiny_agent_trainer.tokenizer.tokenization import AbstractTokenizer
 from tiny_agent_trainer.training import arithmetic, flat, loop, parts, store, witness
 from tiny_agent_trainer.training.losses.loss import AbstractLoss
 from tiny_agent_trainer.training.schedules.schedule import Span
@@ -53,25 +54,27 @@ def read_data(
     reader: samples.Reader = parts.build_part(options, progress)
     members = cohort.build_cohort(reader.read(), config.tokenizer, allow_leaks=options.allow_leaks)
     changes = augmentation.Augmentation(config.tokenizer.augmentation, config.engine.base_seed)
+    tokenizer = members.build_tokenizer(config.tokenizer)
     feed = batches.Feed(
         cohort=members,
-        tokenizer=members.build_tokenizer(config.tokenizer),
+        tokenizer=tokenizer,
         augmentation=changes,
         base_seed=config.engine.base_seed,
     )
-    return PreparedData(feed=feed, manifest=data_manifest.encode_data_manifest(members))
+    manifest = data_manifest.encode_data_manifest(members, tokenizer.normalization)
+    return PreparedData(feed=feed, manifest=manifest)
 
 
-def build_network(config: TrainerConfig, data: PreparedData) -> build.BuiltNetwork:
+def build_network(
+    config: TrainerConfig, tokenizer: AbstractTokenizer, num_classes: int
+) -> build.BuiltNetwork:
     """The network with its initial weights.
 
     Raises:
         ModelError: It cannot be built for these data.
     """
     target = shape.InputShape(
-        kind=config.tokenizer.kind,
-        sizes=data.feed.tokenizer.input_shape,
-        classes=len(data.cohort.classes),
+        kind=config.tokenizer.kind, sizes=tokenizer.input_shape, classes=num_classes
     )
     return build.build_network(config.model, target, config.engine.base_seed)
 

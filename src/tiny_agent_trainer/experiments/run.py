@@ -193,7 +193,9 @@ def _carry_out(
 
 
 def _train(this: _Session, *, is_resumed: bool) -> FinishedRun:
-    network = prepare.build_network(this.config, this.data)
+    network = prepare.build_network(
+        this.config, this.data.feed.tokenizer, len(this.data.cohort.classes)
+    )
     if network.matches:
         this.log.said("weights:\n" + weights.describe(list(network.matches)))
     checkpoints = store.CheckpointStore(

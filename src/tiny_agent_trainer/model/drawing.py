@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tiny_agent_trainer import errors
@@ -47,6 +48,7 @@ _DRAWS_NEW = {
 }
 _ARITHMETIC = {"mul": "mul", "div": "div", "add": "add", "sub": "sub", "erfinv": "erfinv",
                "clamp": "clamp", "neg": "neg"}  # fmt: skip
+_MOST_NUMBERS = {"clamp": 2, "neg": 0, "erfinv": 0}  # else one; `alpha=` is not known
 _OVERWRITES = {"aten::zero_", "aten::fill_"}
 _COPIES = {"aten::clone", "aten::_to_copy", "aten::copy_", "aten::detach", "aten::lift_fresh",
            "aten::contiguous", "aten::alias"}  # fmt: skip
@@ -75,6 +77,8 @@ class DrawRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, tensor: torch.Tensor, mean: float, std: float, a: float, b: float, **_: object
     ) -> torch.Tensor:
         """Stand in for torch's rejection sampler, whose steps depend on what is drawn."""
+        if not _is_whole(tensor):
+            raise _refusal("a random part of a larger tensor (trunc_normal_ on a view)")
         self._set(tensor, (Step("truncated_normal", (mean, std, a, b)),))
         return tensor
 
@@ -93,9 +97,10 @@ class DrawRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self._draw_new(name, args, kwargs)
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise _refusal(f"the random operation {name}")
-        drawn = [a for a in args if isinstance(a, torch.Tensor) and self.recipe_of(a)]
+        given = pytree.tree_leaves((args, kwargs))  # lists of tensors have to be looked into
+        is_drawn = any(isinstance(a, torch.Tensor) and self.recipe_of(a) for a in given)
         result = func(*args, **kwargs)
-        if drawn:
+        if is_drawn:
             self._follow(name, func, args, kwargs, result)
         return result
 
@@ -112,6 +117,8 @@ class DrawRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensor: torch.Tensor = args[0]
         if not _is_whole(tensor):
             raise _refusal(f"a random part of a larger tensor ({name} on a view)")
+        if any(isinstance(number, torch.Tensor) for number in given):
+            raise _refusal(f"a distribution for each value ({name} with a tensor)")
         self._set(tensor, (Step(kind, tuple(float(number) for number in given)),))
         return tensor
 
@@ -122,7 +129,7 @@ class DrawRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any],
     ) -> torch.Tensor:
         if name.endswith("_like"):
-            tensor = torch.zeros_like(args[0])
+            tensor = torch.zeros_like(args[0], **kwargs)
         else:
             kwargs.pop("generator", None)
             tensor = torch.ops.aten.zeros.default(args[0], **kwargs)
@@ -182,7 +189,9 @@ class DrawRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> None:
         step = _ARITHMETIC.get(name.removeprefix("aten::").rstrip("_"))
         rest = [*args[1:], *kwargs.values()]
-        is_known = all(number is None or isinstance(number, int | float) for number in rest)
+        is_known = len(rest) <= _MOST_NUMBERS.get(step or "", 1) and all(
+            number is None or isinstance(number, int | float) for number in rest
+        )
         if step is None or not is_known or not _is_whole(args[0]):
             raise _refusal(f"drawn values used by {name}")
         low_high = [float("nan") if number is None else float(number) for number in rest]

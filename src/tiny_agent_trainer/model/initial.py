@@ -29,13 +29,14 @@ def initialise(network: nn.Module, recorder: drawing.DrawRecorder, base_seed: in
         not of the order in which modules were built. A parameter with several paths takes the
         first in byte order.
     """
-    done: set[int] = set()
+    done: set[tuple[object, ...]] = set()
     for path, tensor in sorted(_named_tensors(network), key=lambda item: item[0].encode()):
         recipe = recorder.recipe_of(tensor)
-        address = tensor.untyped_storage()._cdata
-        if recipe is None or address in done:
+        storage, place = tensor.untyped_storage()._cdata, tensor.storage_offset()
+        values_of = (storage, place, tensor.shape, tensor.stride())
+        if recipe is None or values_of in done:
             continue
-        done.add(address)
+        done.add(values_of)
         stream = randomness.stream(base_seed, "init", path)
         values = carry_out(recipe, stream, tensor.numel())
         with torch.no_grad():

@@ -96,7 +96,7 @@ class CheckpointState:
 def digest_tensors(tensors: Tensors) -> str:
     """SHA-256 over names, types, shapes and values in the order of names, 64 hex digits."""
     entries = [
-        (f"{name} {array.dtype.str} {array.shape}", digests.sha256_hex(array.data.cast("B")))
+        (f"{name} {array.dtype.str} {array.shape}", digests.sha256_hex(array.reshape(-1).data.cast("B")))
         for name, array in _arrays(tensors).items()
     ]
     return digests.of_entries("tensors-v1", entries).rsplit(":", 1)[-1]
@@ -172,7 +172,7 @@ def _select(tensors: Tensors, *, is_optimizer: bool) -> dict[str, torch.Tensor]:
 
 def _arrays(tensors: Tensors) -> dict[str, np.ndarray[Any, Any]]:
     names: Iterable[str] = sorted(tensors, key=str.encode)
-    return {name: np.ascontiguousarray(tensors[name].detach().numpy()) for name in names}
+    return {name: tensors[name].detach().contiguous().numpy() for name in names}
 
 
 def _damaged(path: Path, found: str) -> errors.CheckpointError:

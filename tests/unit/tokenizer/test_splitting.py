@@ -78,4 +78,4 @@ def test_the_division_of_forty_patients_never_changes():
     assert set(chosen.values()) == set(SPLITS)
 
 
-GOLDEN_TEST = ['p0004', 'p0017', 'p0020', 'p0029', 'p0030', 'p0035']
+GOLDEN_TEST = ["p0004", "p0017", "p0020", "p0029", "p0030", "p0035"]
