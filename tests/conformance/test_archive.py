@@ -288,6 +288,28 @@ def test_a11_completeness(packed, small_run):
             assert file.size_bytes == len(data)
 
 
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (b'{"accuracy":0.7}\n', "SHA-256"),
+        (b"{}\n", "expected 17 bytes"),
+        (b"", "expected 17 bytes"),
+    ],
+)
+def test_a11_sizes_and_digests_are_held_against_the_manifest(packed, data, match):
+    tar = gzip.decompress(packed.path.read_bytes())
+    place = f"{RUN}/metrics.json"
+    with_names = dict(zip(names_of(tar), [contents for _, contents in listed(tar)], strict=True))
+    files = {**with_names, place: data}
+    changed = b"".join(ustar.encode_members((it, len(of), (of,)) for it, of in files.items()))
+    encoder = gzip_container.Encoder()
+    body = encoder.encode(changed, is_compressible=True) + encoder.finish()
+    packed.path.write_bytes(encoder.header()[:16] + encoder.digest + body)
+    with pytest.raises(errors.ArchiveError, match=match) as caught:
+        archive_reader.verify_archive(packed.path)
+    assert "metrics.json" in caught.value.where
+
+
 def test_a12_early_knowledge(packed):
     data = packed.path.read_bytes()
     before = archive_reader.verify_archive(packed.path)

@@ -408,6 +408,17 @@ def test_a_ledger_or_page_of_another_run_is_found_behind_right_digests(tar, tmp_
     refused(tmp_path, contained(joined(changed.items())), "journal.jsonl")
 
 
+def test_a_run_that_is_not_sound_is_not_restored_though_its_digests_hold(make_run, tmp_path):
+    """Only the check of the restored run, before it gets its name, can find this one."""
+    run = make_run(tmp_path / "runs", RUN, {"data/manifest.json": b'{"a": 1}\n'})
+    place = tmp_path / "packed.tar.gz"
+    archive._write(run, manifest.read_manifest_of(run), place)
+    archive_reader.verify_archive(place)
+    with pytest.raises(errors.ArchiveError, match="not canonical JSON"):
+        restore.restore_archive(place, tmp_path / "restored")
+    assert not (tmp_path / "restored").exists()
+
+
 def test_the_first_member_can_be_read_alone(packed, tmp_path):
     found = restore.read_archive_manifest(packed)
     assert found == archive_reader.verify_archive(packed)

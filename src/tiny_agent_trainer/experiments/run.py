@@ -22,7 +22,7 @@ from tiny_agent_trainer.experiments import (
     status,
 )
 from tiny_agent_trainer.meta import chronicle, session
-from tiny_agent_trainer.model import build, weights
+from tiny_agent_trainer.model import weights
 from tiny_agent_trainer.reports.validation_report import ValidationReport
 from tiny_agent_trainer.training import loop, store
 
@@ -223,7 +223,8 @@ def _train(this: _Session, *, is_resumed: bool) -> FinishedRun:
             return FinishedRun(
                 path=this.run, outcome=outcome, experiment_digest=this.experiment_digest
             )
-        measured = _measure(trainer, evaluation, network, checkpoints)
+        loop.load_network(network.network, checkpoints.read_best().network)
+        measured = results.measure(evaluation, network.network)
         seen_by.end(trainer.position.step, trainer.position.epoch, measured.test, outcome)
     finally:
         seen_by.close()
@@ -260,17 +261,6 @@ def _begin(
     this.log.said(f"continuing after step {state.position.step}")
 
 
-def _measure(
-    trainer: loop.Trainer,
-    evaluation: prepare.Evaluation,
-    network: build.BuiltNetwork,
-    checkpoints: store.CheckpointStore,
-) -> results.Measured:
-    del trainer
-    loop.load_network(network.network, checkpoints.read_best().network)
-    return results.measure(evaluation, network.network)
-
-
 def _seal(this: _Session, outcome: loop.Outcome, test: ValidationReport) -> FinishedRun:
     _require_unchanged_source(this)
     checkpoints = store.CheckpointStore(
@@ -278,9 +268,9 @@ def _seal(this: _Session, outcome: loop.Outcome, test: ValidationReport) -> Fini
     )
     excluded = frozenset(f"checkpoints/{name}" for name in checkpoints.unkept_names())
     this.log.close()
-    run_digest = manifest.run_digest_of(this.run)
+    run_digest = manifest.run_digest_of(this.run, excluded=excluded)
     this.book.append("completed", outcome=outcome, run_digest=run_digest)
-    sealed = manifest.build_manifest(this.run, this.identity)
+    sealed = manifest.build_manifest(this.run, this.identity, excluded=excluded)
     manifest.write_manifest(this.run, sealed)
     _tidy(this.run, this.config)
     return FinishedRun(

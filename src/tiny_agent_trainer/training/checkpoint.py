@@ -96,7 +96,7 @@ class CheckpointState:
 def digest_tensors(tensors: Tensors) -> str:
     """SHA-256 over names, types, shapes and values in the order of names, 64 hex digits."""
     entries = [
-        (f"{name} {array.dtype.str} {array.shape}", digests.sha256_hex(array.reshape(-1).data.cast("B")))
+        (f"{name} {array.dtype.str} {array.shape}", digests.sha256_hex(array.reshape(-1).data))
         for name, array in _arrays(tensors).items()
     ]
     return digests.of_entries("tensors-v1", entries).rsplit(":", 1)[-1]
