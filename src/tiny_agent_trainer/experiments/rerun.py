@@ -3,6 +3,7 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ class Order:
         source: Directory that holds the package to run.
         data_dirs: Directories that hold data; the first one is passed as --data if `name_data`.
         name_data: Whether the first directory replaces `[data] root`.
+        weights: `[model.weights] path` of the configuration, "" if there is none.
         hidden: Paths that the process must not reach.
         work: An empty directory for it alone.
     """
@@ -38,6 +40,7 @@ class Order:
     source: Path
     data_dirs: tuple[Path, ...]
     name_data: bool
+    weights: str
     hidden: tuple[Path, ...]
     work: Path
 
@@ -56,7 +59,7 @@ def rerun(order: Order) -> Path:
         RerunError: No isolation on this machine, a hidden path in reach, or the run failed.
     """
     confinement = isolation.Confinement(
-        readable=(*isolation.python_paths(), order.source, *order.data_dirs),
+        readable=(*isolation.python_paths(), order.source, *order.data_dirs, *_weights(order)),
         writable=(order.work,),
     )
     _require_hidden(confinement, order.hidden)
@@ -81,6 +84,19 @@ def rerun(order: Order) -> Path:
         words = (ended.stderr or ended.stdout).strip()[-_TAIL_CHARACTERS:]
         raise RerunError(f"the re-run ended with exit code {ended.returncode}: {words}")
     return _only_run(results)
+
+
+def _weights(order: Order) -> list[Path]:
+    """Bring the weights file to where the re-run looks for it; the run checks its digest."""
+    path = Path(order.weights)
+    if not order.weights or not path.is_file():
+        return []
+    target = order.work / path
+    if path.is_absolute() or not target.resolve().is_relative_to(order.work.resolve()):
+        return [path]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
+    return []
 
 
 def _require_hidden(confinement: isolation.Confinement, hidden: Sequence[Path]) -> None:

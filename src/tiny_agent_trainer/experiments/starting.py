@@ -9,13 +9,14 @@ import dataclasses
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tiny_agent_trainer import canonical, clock, durable, errors
 from tiny_agent_trainer.config.trainer_config import LoadedConfig
-from tiny_agent_trainer.experiments import journal
+from tiny_agent_trainer.experiments import archive_reader, journal
 from tiny_agent_trainer.meta import ustar
 
 _SUFFIX_LIMIT = 10_000
@@ -71,7 +72,30 @@ def start_run(results: Path, inputs: Inputs, now: clock.Clock) -> tuple[Path, Ru
     """
     durable.make_directory(results)
     name = f"{inputs.loaded.stem}_{clock.compact(now.now_utc())}"
+    _require_archivable(name, inputs.loaded.stem)
     hidden = results / f".{name}.{os.getpid()}{durable.TEMPORARY_SUFFIX}"
+    try:
+        lock = _fill(hidden, inputs, now)
+        return _claim(hidden, results, name), lock
+    except BaseException:
+        shutil.rmtree(hidden, ignore_errors=True)
+        raise
+
+
+def _require_archivable(name: str, stem: str) -> None:
+    try:
+        archive_reader.require_run_name(name, stem)
+    except errors.ArchiveError as error:
+        raise errors.UsageError(
+            where=f"the configuration file {stem!r}",
+            expected=error.expected,
+            found=error.found,
+            remedy="give the file a shorter name of plain characters",
+        ) from error
+
+
+def _fill(hidden: Path, inputs: Inputs, now: clock.Clock) -> RunLock:
+    """Write all inputs into a new directory and lock it."""
     for folder in ("data", "checkpoints", "observed"):
         durable.make_directory(hidden / folder)
     resolved = canonical.encode_line(inputs.loaded.config.resolved())
@@ -81,8 +105,7 @@ def start_run(results: Path, inputs: Inputs, now: clock.Clock) -> tuple[Path, Ru
     durable.write_atomic(hidden / "source.tar", ustar.encode_tar(inputs.source))
     book = journal.Journal(hidden / "observed" / "journal.jsonl", now)
     book.append("started", identity=inputs.identity, experiment_digest=inputs.experiment_digest)
-    lock = RunLock(hidden)
-    return _claim(hidden, results, name), lock
+    return RunLock(hidden)
 
 
 def _claim(hidden: Path, results: Path, name: str) -> Path:

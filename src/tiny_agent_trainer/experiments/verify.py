@@ -201,11 +201,12 @@ def _prepare(
             "with --trust-source if you trust it"
         )
         raise _NotCheckableError(reason, environment)
-    root = ""
+    root = weights = ""
     if name == "installed":
         config = trainer_config.parse_config(text, layout.CONFIG)
         _require_own(original, "config", config.digest(), layout.CONFIG)
         root = config.data.root
+        weights = config.model.weights.path if config.model.weights else ""
     places, is_named = rerun.data_directories(Path(data_dir) if data_dir else None, root)
     work = scratch / "rerun"
     work.mkdir()
@@ -214,6 +215,7 @@ def _prepare(
         source=source,
         data_dirs=places,
         name_data=is_named,
+        weights=weights,
         hidden=(original.given, original.run),
         work=work,
     )

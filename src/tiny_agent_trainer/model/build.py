@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import nn
 
+from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.models import NetworkOptions
 from tiny_agent_trainer.model import drawing, initial, shape, weights
 
@@ -51,4 +52,29 @@ def build_network(
         network = builder(options, target)
     initial.initialise(network, recorder, base_seed)
     matches = weights.load_weights(network, options.weights) if options.weights else []
+    _require_fit(network, target)
     return BuiltNetwork(network=network.to(torch.float32), matches=tuple(matches))
+
+
+def _require_fit(network: nn.Module, target: shape.InputShape) -> None:
+    """Show the network two blank samples and look at the form of its answer."""
+    expected = (2, target.classes)
+    try:
+        with torch.no_grad():
+            answer = network.eval()(torch.zeros(2, *target.sizes))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise _misfit(target, f"{type(error).__name__}: {error}") from error
+    if not isinstance(answer, torch.Tensor):
+        raise _misfit(target, f"a {type(answer).__name__} instead of one tensor")
+    if tuple(answer.shape) != expected:
+        raise _misfit(target, f"an answer of shape {tuple(answer.shape)}, not {expected}")
+
+
+def _misfit(target: shape.InputShape, found: str) -> errors.ModelError:
+    sizes = " x ".join(map(str, target.sizes))
+    return errors.ModelError(
+        where="[model]",
+        expected=f"a network from input {sizes} to {target.classes} numbers per sample",
+        found=found,
+        remedy="change the network's arguments, or the size of the input under [tokenizer]",
+    )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drops at milestones."""
 
+from fractions import Fraction
 from typing import final
 
 from tiny_agent_trainer.config.schedules import StepOptions
@@ -14,10 +15,12 @@ class Step(schedule.AbstractSchedule):
 
     def __init__(self, options: StepOptions, span: schedule.Span) -> None:
         super().__init__(options, span)
-        self._options = options
+        self._gamma = options.gamma
+        # Of the decimal that the TOML says: the float 0.55 * 100 epochs is more than 55.
+        self._milestones = [Fraction(repr(share)) * span.epochs for share in options.milestones]
 
     def factor_after_warmup(self, step: int) -> float:
         """The factor of the epoch that the step belongs to."""
         epoch = step // self.span.steps_per_epoch
-        reached = sum(epoch >= share * self.span.epochs for share in self._options.milestones)
-        return elementary.power(self._options.gamma, float(reached))
+        reached = sum(epoch >= milestone for milestone in self._milestones)
+        return elementary.power(self._gamma, float(reached))
