@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from tiny_agent_trainer.cli import outcome
+
 
 def archive(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's directory.")],
@@ -21,7 +23,7 @@ def archive(
     typer.echo(f"archive     {archived.path}  ({archived.size_bytes} bytes)")
     typer.echo(f"run_digest  {archived.run_digest}")
     typer.echo(f"tar_digest  {archived.tar_digest}")
-    typer.echo(f"verify      verifier {archived.path}")
+    typer.echo(f"verify      {outcome.command('verifier')} {archived.path}")
 
 
 def restore(

@@ -107,7 +107,7 @@ class ProgressConsole(QuietConsole):
 
     def said(self, text: str) -> None:
         """Print a line above the bar."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def stepped(self, news: "StepNews") -> None:
         """Move the bar."""

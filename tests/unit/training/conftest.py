@@ -94,7 +94,7 @@ def feed_of(config):
     )
 
 
-def accuracy_of(network, feed):
+def minus_loss_of(network, feed):
     """A validation that depends on every weight: minus the mean loss on the val split."""
     batch = feed.plain_batch(feed.cohort.splits["val"])
     network.eval()
@@ -138,7 +138,7 @@ def make_training(tmp_path):
             arithmetic=arithmetic.NativeArithmetic(1),
             store=store.CheckpointStore(directory=tmp_path / folder, keep=config.engine.keep),
             witness=witness,
-            validate=validate or (lambda network: accuracy_of(network, feed)),
+            validate=validate or (lambda network: minus_loss_of(network, feed)),
         )
         return Training(config, made, loop.Trainer(made), witness)
 
