@@ -4,11 +4,26 @@
 import datetime
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import settings
 
 from tiny_agent_trainer import canonical, digests
 from tiny_agent_trainer.experiments import journal, manifest, status
 from tiny_agent_trainer.meta import chronicle, records, ustar
+
+# A busy machine is no fault of the code: time is measured in benchmarks/, not by Hypothesis.
+settings.register_profile("any machine", deadline=None, print_blob=True)
+settings.load_profile("any machine")
+
+# The same examples on every machine, and no verdict that depends on how busy it is.
+hypothesis.settings.register_profile(
+    "gate",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("gate")
 
 NAME = "exp_000_20260102T030405Z"
 

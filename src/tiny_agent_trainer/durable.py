@@ -28,6 +28,11 @@ _REFUSALS = {
     errno.EPERM: "no permission",
     errno.EFBIG: "a file larger than this file system allows",
     errno.EIO: "an input/output error of the device",
+    errno.ENOENT: "no such directory",
+    errno.ENOTDIR: "a file where a directory should be",
+    errno.EISDIR: "a directory where a file should be",
+    errno.ENAMETOOLONG: "a name that is too long",
+    errno.ELOOP: "links that lead in a circle",
 }
 
 
@@ -105,7 +110,10 @@ def make_directory(path: Path) -> None:
         StorageError: The file system is read-only, full or not permitted.
     """
     with refusals(path):
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(errno.ENOTDIR, str(error), str(path)) from error
 
 
 def remove_leftovers(root: Path) -> None:
@@ -175,5 +183,5 @@ def refusals(path: Path) -> Iterator[None]:
             where=str(path),
             expected="to write here",
             found=reason,
-            remedy="free some space or choose another directory; what was written before is kept",
+            remedy="mend that or choose another directory; what was written before is kept",
         ) from error

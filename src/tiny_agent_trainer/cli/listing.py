@@ -38,7 +38,6 @@ def _cells(entry: "ListedRun") -> list[str]:
 
     if entry.run is None:
         return [entry.path.name, entry.state, "", "", entry.problem]
-    auroc = entry.run.headline("test").get("auroc")
-    shown = "undefined" if auroc is None else f"{auroc:.4f}"
+    shown = "undefined" if entry.test_auroc is None else f"{entry.test_auroc:.4f}"
     digest = digests.short(entry.run.manifest.run_digest)
     return [entry.path.name, entry.state, digest, shown, entry.run.verification]

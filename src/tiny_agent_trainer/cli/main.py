@@ -58,26 +58,29 @@ def root(
 ) -> None:
     """Train with --config or --resume, or name a command."""
     if context.invoked_subcommand is not None:
-        if config or resume:
-            raise errors.UsageError(
-                where="tiny-agent-trainer",
-                expected="either --config/--resume or a command",
-                found=f"both, and the command {context.invoked_subcommand}",
-                remedy="leave out one of them",
+        if config or resume or results or data or quiet or log_json:
+            raise _unfitting(
+                "options of a command behind the command",
+                f"options before the command {context.invoked_subcommand}",
             )
         return
-    if (config is None) == (resume is None):
-        if config is not None:
-            raise errors.UsageError(
-                where="tiny-agent-trainer",
-                expected="--config or --resume",
-                found="both",
-                remedy="leave out one of them; a run knows its configuration",
-            )
+    if config is None and resume is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
+    if resume is not None and (config or results):
+        found = "--config" if config else "--results"
+        raise _unfitting("--resume alone: a run knows its configuration and place", f"{found} too")
     run.train(
         config=config, resume=resume, results=results, data=data, quiet=quiet, log_json=log_json
+    )
+
+
+def _unfitting(expected: str, found: str) -> errors.UsageError:
+    return errors.UsageError(
+        where="tiny-agent-trainer",
+        expected=expected,
+        found=found,
+        remedy="see --help of the command",
     )
 
 

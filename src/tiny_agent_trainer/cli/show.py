@@ -11,7 +11,7 @@ def show(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's directory.")],
 ) -> None:
     """Show a run: its digests, history and summary."""
-    from tiny_agent_trainer.experiments import layout, sealed
+    from tiny_agent_trainer.experiments import sealed
 
     found = sealed.read_run(run)
     typer.echo(f"run                {found.name}")
@@ -27,4 +27,4 @@ def show(
         words = "  ".join(f"{key} {value}" for key, value in facts.items())
         typer.echo(f"{entry.at}  {entry.event:<12} {words}".rstrip())
     typer.echo("")
-    typer.echo((run / layout.SUMMARY).read_text("utf-8"))
+    typer.echo(found.summary)

@@ -16,12 +16,14 @@ class ListedRun:
         path: Its directory.
         state: `finished`, `unfinished`, or `damaged`.
         run: What it holds, when it is finished.
+        test_auroc: Its AUC on the test split; None where undefined.
         problem: Why it is damaged.
     """
 
     path: Path
     state: str
     run: sealed.SealedRun | None = None
+    test_auroc: float | None = None
     problem: str = ""
 
 
@@ -29,7 +31,8 @@ def list_runs(results: Path) -> list[ListedRun]:
     """All runs of a results directory, by name; none where the directory is absent."""
     if not results.is_dir():
         return []
-    found = [path for path in results.iterdir() if (path / layout.CONFIG).is_file()]
+    marks = (layout.CONFIG, layout.MANIFEST)
+    found = [p for p in results.iterdir() if any((p / mark).is_file() for mark in marks)]
     visible = [path for path in found if not path.name.startswith(".")]
     return [_describe(path) for path in sorted(visible, key=lambda path: path.name.encode())]
 
@@ -43,6 +46,8 @@ def _describe(path: Path) -> ListedRun:
     if not (path / layout.MANIFEST).exists():
         return ListedRun(path=path, state="unfinished")
     try:
-        return ListedRun(path=path, state="finished", run=sealed.read_run(path))
-    except (errors.IntegrityError, KeyError, OSError) as error:
+        run = sealed.read_run(path)
+        auroc = run.headline("test").get("auroc")
+        return ListedRun(path=path, state="finished", run=run, test_auroc=auroc)
+    except (errors.TrainerError, KeyError, TypeError, ValueError, OSError) as error:
         return ListedRun(path=path, state="damaged", problem=str(error))

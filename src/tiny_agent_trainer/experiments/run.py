@@ -2,6 +2,7 @@
 """`run_experiment`: one TOML file in, one sealed run directory out; and its continuation."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class _Session:
     run: Path
     config: TrainerConfig
     data: prepare.PreparedData
-    identity: identity.Identity
+    identity: Mapping[str, Any]
     log: logbook.Logbook
     book: journal.Journal
 
@@ -89,19 +90,11 @@ def run_experiment(
         TrainerError: One of its kinds; what was written before stays.
     """
     loaded = trainer_config.read_config(Path(config_path))
-    source = session.read_source()
-    data, about = _prepare(loaded.config, data_dir, session.digest_source(source), told)
-    inputs = starting.Inputs(
-        loaded=loaded,
-        data_manifest=data.manifest,
-        source=source,
-        identity=about,
-        experiment_digest=identity.digest_identity(about),
-    )
+    data, inputs = _prepare(loaded, data_dir, told)
     parent = Path(results_dir or loaded.config.experiment.results_dir)
     run, lock = starting.start_run(parent, inputs, now)
     try:
-        return _carry_out(run, loaded, data, about, told, now)
+        return _carry_out(run, inputs, data, told, now)
     finally:
         lock.close()
 
@@ -134,41 +127,37 @@ def resume_experiment(
             return _already_sealed(path, loaded)
         durable.remove_leftovers(path)
         journal.Journal(path / layout.JOURNAL, now)  # cuts off a line that was being written
-        digest = session.digest_source(session.read_source())
-        data, about = _prepare(loaded.config, data_dir, digest, told)
-        _require_same(path, about)
-        return _carry_out(path, loaded, data, about, told, now, is_resumed=True)
+        data, inputs = _prepare(loaded, data_dir, told)
+        starting.require_inputs(path, inputs)
+        return _carry_out(path, inputs, data, told, now, is_resumed=True)
     finally:
         lock.close()
 
 
 def _prepare(
-    config: TrainerConfig, data_dir: str | Path | None, source_digest: str, told: observer.Observer
-) -> tuple[prepare.PreparedData, identity.Identity]:
+    loaded: LoadedConfig, data_dir: str | Path | None, told: observer.Observer
+) -> tuple[prepare.PreparedData, starting.Inputs]:
     folder = None if data_dir is None else Path(data_dir)
-    data = prepare.read_data(config, folder, told.doing)
-    return data, identity.build_identity(config, data.manifest, source_digest)
-
-
-def _require_same(run: Path, about: identity.Identity) -> None:
-    entries = journal.read(run / layout.JOURNAL)
-    recorded: Any = entries[0].facts["identity"]
-    differences = identity.describe_differences(recorded, about)
-    if differences:
-        raise errors.ResumeError(
-            where=str(run),
-            expected="the code, data, libraries and CPU that the run began with",
-            found="; ".join(differences),
-            remedy="bring back what it began with, or start a new run",
-        )
+    data = prepare.read_data(loaded.config, folder, told.doing)
+    source = session.read_source()
+    about = identity.build_identity(loaded.config, data.manifest, session.digest_source(source))
+    inputs = starting.Inputs(
+        loaded=loaded,
+        data_manifest=data.manifest,
+        source=source,
+        identity=about,
+        experiment_digest=identity.digest_identity(about),
+    )
+    return data, inputs
 
 
 def _already_sealed(run: Path, loaded: LoadedConfig) -> FinishedRun:
-    sealed = manifest.read_manifest((run / layout.MANIFEST).read_bytes(), str(run))
+    sealed = manifest.read_manifest_of(run)
     _tidy(run, loaded.config)
+    outcomes = [e.facts.get("outcome") for e in journal.read(run / layout.JOURNAL)]
     return FinishedRun(
         path=run,
-        outcome="completed",
+        outcome="stopped_early" if "stopped_early" in outcomes else "completed",
         experiment_digest=sealed.experiment_digest,
         run_digest=sealed.run_digest,
     )
@@ -176,9 +165,8 @@ def _already_sealed(run: Path, loaded: LoadedConfig) -> FinishedRun:
 
 def _carry_out(
     run: Path,
-    loaded: LoadedConfig,
+    inputs: starting.Inputs,
     data: prepare.PreparedData,
-    about: identity.Identity,
     told: observer.Observer,
     now: clock.Clock,
     *,
@@ -187,7 +175,12 @@ def _carry_out(
     with logbook.Logbook(run, told, now) as log:
         book = journal.Journal(run / layout.JOURNAL, now)
         this = _Session(
-            run=run, config=loaded.config, data=data, identity=about, log=log, book=book
+            run=run,
+            config=inputs.loaded.config,
+            data=data,
+            identity=inputs.identity,
+            log=log,
+            book=book,
         )
         return _train(this, is_resumed=is_resumed)
 
@@ -223,7 +216,7 @@ def _train(this: _Session, *, is_resumed: bool) -> FinishedRun:
             return FinishedRun(
                 path=this.run, outcome=outcome, experiment_digest=this.experiment_digest
             )
-        loop.load_network(network.network, checkpoints.read_best().network)
+        loop.load_network(network.network, checkpoints.read_best(trainer.position).network)
         measured = results.measure(evaluation, network.network)
         seen_by.end(trainer.position.step, trainer.position.epoch, measured.test, outcome)
     finally:

@@ -5,8 +5,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any, cast
 
-from tiny_agent_trainer import canonical, errors
-from tiny_agent_trainer.experiments import journal, layout, manifest
+from tiny_agent_trainer import canonical, digests, errors
+from tiny_agent_trainer.experiments import journal, layout, manifest, status
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,7 @@ class SealedRun:
         manifest: Its manifest.
         config: `config.resolved.json`.
         metrics: `metrics.json`.
+        summary: `run_summary.md`.
         events: Its journal.
     """
 
@@ -25,6 +26,7 @@ class SealedRun:
     manifest: manifest.Manifest
     config: dict[str, Any]
     metrics: dict[str, Any]
+    summary: str
     events: list[journal.Entry]
 
     @property
@@ -41,43 +43,48 @@ class SealedRun:
     @property
     def verification(self) -> str:
         """What the last verification found, in words."""
-        verdicts = [entry for entry in self.events if entry.event == "verified"]
-        if not verdicts:
-            return "never verified"
-        return f"{verdicts[-1].facts.get('verdict')} ({verdicts[-1].at})"
+        return status.verification_state(self.events)
 
 
 def read_run(path: Path) -> SealedRun:
-    """Read a finished run.
+    """Read a finished run; what is shown of it is held against its manifest.
 
     Raises:
-        IntegrityError: Not a finished run, or files that cannot be read as what they are.
+        UsageError: Not a finished run.
+        IntegrityError: A file that is read was changed.
     """
     if not (path / layout.MANIFEST).is_file():
-        raise errors.IntegrityError(
+        raise errors.UsageError(
             where=str(path),
             expected="the directory of a finished run",
-            found=f"no {layout.MANIFEST} in it",
-            remedy="name a finished run; `tiny-agent-trainer list` shows them, "
-            "`--resume` finishes an interrupted one",
+            found="an unfinished run" if (path / layout.CONFIG).exists() else "no run",
+            remedy="finish it with --resume, or name one that `tiny-agent-trainer list` shows",
         )
-    sealed = manifest.read_manifest((path / layout.MANIFEST).read_bytes(), str(path))
+    sealed = manifest.read_manifest_of(path)
     return SealedRun(
         path=path,
         manifest=sealed,
-        config=_read_json(path / layout.RESOLVED_CONFIG),
-        metrics=_read_json(path / layout.METRICS),
+        config=_decode(path, sealed, layout.RESOLVED_CONFIG),
+        metrics=_decode(path, sealed, layout.METRICS),
+        summary=_read(path, sealed, layout.SUMMARY).decode("utf-8"),
         events=journal.read(path / layout.JOURNAL),
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return cast("dict[str, Any]", canonical.decode_canonical(path.read_bytes()))
-    except (OSError, ValueError) as error:
+def _decode(run: Path, sealed: manifest.Manifest, name: str) -> dict[str, Any]:
+    return cast("dict[str, Any]", canonical.decode(_read(run, sealed, name)))
+
+
+def _read(run: Path, sealed: manifest.Manifest, name: str) -> bytes:
+    """A file of the run, if it is the one that was sealed."""
+    entry = sealed.entry(name)
+    data = (run / name).read_bytes() if (run / name).is_file() else b""
+    found = digests.sha256_hex(data)
+    if entry is None or entry.sha256 != found:
         raise errors.IntegrityError(
-            where=str(path),
-            expected="a canonical JSON file",
-            found=str(error),
+            where=str(run / name),
+            expected=f"SHA-256 {entry.sha256}" if entry else "a file that the manifest lists",
+            found=f"SHA-256 {found}" if data else "no file",
             remedy="restore the run from its archive, or run the experiment again",
-        ) from error
+        )
+    return data

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tiny_agent_trainer import canonical, clock, durable, errors
+from tiny_agent_trainer import canonical, clock, digests, durable, errors
 from tiny_agent_trainer.config.trainer_config import LoadedConfig
-from tiny_agent_trainer.experiments import archive_reader, journal
+from tiny_agent_trainer.experiments import archive_reader, identity, journal, layout
 from tiny_agent_trainer.meta import ustar
 
 _SUFFIX_LIMIT = 10_000
@@ -42,7 +42,7 @@ class RunLock:
     """
 
     def __init__(self, run: Path) -> None:
-        self._descriptor = os.open(run / "config.toml", os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = os.open(run / layout.CONFIG, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -94,17 +94,56 @@ def _require_archivable(name: str, stem: str) -> None:
         ) from error
 
 
+def encode_inputs(inputs: Inputs) -> dict[str, bytes]:
+    """The input files of a run: path -> bytes."""
+    return {
+        layout.CONFIG: inputs.loaded.text,
+        layout.RESOLVED_CONFIG: canonical.encode_line(inputs.loaded.config.resolved()),
+        layout.DATA_MANIFEST: inputs.data_manifest,
+        layout.SOURCE: ustar.encode_tar(inputs.source),
+    }
+
+
+def require_inputs(run: Path, inputs: Inputs) -> None:
+    """Hold the input files of an unfinished run against what it began with.
+
+    Raises:
+        ResumeError: The configuration, data, code, libraries or CPU are others, or an input file
+            was changed; all are named.
+    """
+    entries = journal.read(run / layout.JOURNAL)
+    began: Mapping[str, Any] = entries[0].facts if entries else {}
+    found = identity.describe_differences(began.get("identity") or {}, inputs.identity)
+    files = encode_inputs(inputs)
+    if digests.sha256_hex(inputs.loaded.text) != began.get("config_sha256"):
+        found.append(f"{layout.CONFIG} is not the file that it began with")
+    found += [f"{path} was changed" for path, data in files.items() if _read(run / path) != data]
+    if found:
+        raise errors.ResumeError(
+            where=str(run),
+            expected="the code, data, libraries, CPU and input files that the run began with",
+            found="; ".join(found),
+            remedy="bring back what it began with, or start a new run",
+        )
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
 def _fill(hidden: Path, inputs: Inputs, now: clock.Clock) -> RunLock:
     """Write all inputs into a new directory and lock it."""
-    for folder in ("data", "checkpoints", "observed"):
+    for folder in layout.DIRECTORIES:
         durable.make_directory(hidden / folder)
-    resolved = canonical.encode_line(inputs.loaded.config.resolved())
-    durable.write_atomic(hidden / "config.toml", inputs.loaded.text)
-    durable.write_atomic(hidden / "config.resolved.json", resolved)
-    durable.write_atomic(hidden / "data" / "manifest.json", inputs.data_manifest)
-    durable.write_atomic(hidden / "source.tar", ustar.encode_tar(inputs.source))
-    book = journal.Journal(hidden / "observed" / "journal.jsonl", now)
-    book.append("started", identity=inputs.identity, experiment_digest=inputs.experiment_digest)
+    for path, data in encode_inputs(inputs).items():
+        durable.write_atomic(hidden / path, data)
+    book = journal.Journal(hidden / layout.JOURNAL, now)
+    book.append(
+        "started",
+        identity=inputs.identity,
+        experiment_digest=inputs.experiment_digest,
+        config_sha256=digests.sha256_hex(inputs.loaded.text),
+    )
     return RunLock(hidden)
 
 

@@ -69,6 +69,7 @@ def verify_experiment(
     *,
     data_dir: str | Path | None = None,
     trust_source: bool = False,
+    audit_dir: str | Path | None = None,
     carry_out: Rerun = rerun.rerun,
     tell: Tell = _silent,
     now: clock.Clock = SYSTEM_CLOCK,
@@ -79,16 +80,17 @@ def verify_experiment(
         path: An archive, or the directory of a finished run.
         data_dir: Where the data are, instead of `[data] root`.
         trust_source: Whether the archived source may run when it is not the installed one.
+        audit_dir: Where the audit is written, instead of `<name>.audit/` beside.
         carry_out: What runs the experiment again.
         tell: Told what is being done.
         now: The clock for the journal.
 
     Returns:
-        The audit; it also stands in `<name>.audit/` beside the archive or run.
+        The audit; it also stands in the audit directory, unless the disk refuses, which is then
+        among the reasons and leaves the verdict as it is.
 
     Raises:
         UsageError: No such archive or run.
-        StorageError: The audit could not be written.
 
     Guarantees:
         `identical` is said only if every result file of a confined re-run has the bytes of the
@@ -98,9 +100,13 @@ def verify_experiment(
     _require_exists(given)
     with tempfile.TemporaryDirectory(prefix="tiny-agent-trainer-verify-") as scratch:
         report, made = _verify(given, Path(scratch), data_dir, trust_source, carry_out, tell)
-        _write(given, report, made)
-    if given.is_dir():
-        _note(given, report, now)
+        target = Path(audit_dir) if audit_dir else audit_directory(given)
+        try:
+            _write(target, report, made)
+            _note(given, report, now)
+        except (errors.TrainerError, OSError) as error:
+            reason = f"the audit could not be written: {error}"
+            report = dataclasses.replace(report, reasons=(*report.reasons, reason))
     return report
 
 
@@ -111,12 +117,13 @@ def audit_directory(given: Path) -> Path:
 
 
 def _require_exists(given: Path) -> None:
-    is_run = given.is_dir() and (given / layout.CONFIG).exists()
+    marks = (layout.MANIFEST, layout.CONFIG, layout.JOURNAL)
+    is_run = given.is_dir() and any((given / mark).exists() for mark in marks)
     if not (is_run or given.is_file()):
         raise errors.UsageError(
             where=str(given),
             expected="an archive or the directory of a finished run",
-            found="a directory without config.toml" if given.is_dir() else "nothing there",
+            found="a directory that holds no run" if given.is_dir() else "nothing there",
             remedy="name a .tar.gz of `archive`, or a directory that `list` shows",
         )
 
@@ -205,6 +212,7 @@ def _prepare(
     if name == "installed":
         config = trainer_config.parse_config(text, layout.CONFIG)
         _require_own(original, "config", config.digest(), layout.CONFIG)
+        _require_resolved(original, config)
         root = config.data.root
         weights = config.model.weights.path if config.model.weights else ""
     places, is_named = rerun.data_directories(Path(data_dir) if data_dir else None, root)
@@ -229,6 +237,18 @@ def _require_own(original: _Original, part: str, found: str, path: str) -> None:
             where=f"{original.given.name}, {path}",
             expected=f"{part} {original.identity.get(part)}",
             found=found,
+            remedy="get the archive again from where it was made",
+        )
+
+
+def _require_resolved(original: _Original, config: trainer_config.TrainerConfig) -> None:
+    expected = canonical.encode_line(config.resolved())
+    found = (original.run / layout.RESOLVED_CONFIG).read_bytes()
+    if found != expected:
+        raise errors.IntegrityError(
+            where=f"{original.given.name}, {layout.RESOLVED_CONFIG}",
+            expected=f"the values of {layout.CONFIG}",
+            found=f"others, SHA-256 {digests.sha256_hex(found)}",
             remedy="get the archive again from where it was made",
         )
 
@@ -347,8 +367,7 @@ def _first_tensor(
     return None
 
 
-def _write(given: Path, report: audit.AuditReport, made: Path | None) -> None:
-    directory = audit_directory(given)
+def _write(directory: Path, report: audit.AuditReport, made: Path | None) -> None:
     durable.make_directory(directory)
     durable.write_atomic(directory / "audit.json", audit.encode_audit(report))
     durable.write_atomic(directory / "determinism_audit.log", audit.encode_log(report))
@@ -358,8 +377,8 @@ def _write(given: Path, report: audit.AuditReport, made: Path | None) -> None:
 
 
 def _note(run: Path, report: audit.AuditReport, now: clock.Clock) -> None:
-    """Write the verdict into the run's journal, unless the journal itself is at fault."""
-    if report.run_digest_a is None:
+    """Write the verdict into a sound run's journal; an archive has none that may grow."""
+    if report.run_digest_a is None or not run.is_dir():
         return
     book = journal.Journal(run / layout.JOURNAL, now)
     book.append("verified", verdict=report.verdict, run_digest=report.run_digest_b)

@@ -42,6 +42,7 @@ class Position:
         data_order: Chained SHA-256 of all ordinals used so far, 64 hexadecimal digits.
         best_epoch: The epoch with the best value, from 1; 0 before the first validation.
         best_value: The best value of the chosen metric.
+        best_weights: SHA-256 of that epoch's network, 64 hexadecimal digits.
         stale: Validations since then.
         is_finished: Whether nothing is left to train.
         stopped_early: Whether patience ended it.
@@ -54,6 +55,7 @@ class Position:
     data_order: str = "0" * 64
     best_epoch: int = 0
     best_value: float | None = None
+    best_weights: str = ""
     stale: int = 0
     is_finished: bool = False
     stopped_early: bool = False
@@ -129,7 +131,10 @@ def read_checkpoint(path: Path) -> CheckpointState:
     Raises:
         CheckpointError: Not whole, not safetensors, or not written by this package.
     """
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise _damaged(path, str(error.strerror)) from error
     about = _read_about(path, data)
     try:
         tensors = {k: torch.from_numpy(v.copy()) for k, v in safetensors.numpy.load(data).items()}

@@ -70,12 +70,14 @@ class Trainer:
         self.position = checkpoint.Position()
 
     def restore(self, state: checkpoint.CheckpointState) -> None:
-        """Continue from a state of the same experiment."""
-        self.position = state.position
+        """Continue from a state of the same experiment.
+
+        Raises:
+            CheckpointError: Names or shapes of its tensors are not those of this training.
+        """
         load_network(self._parts.network, state.network)
-        for slot, vector in self._parts.optimizer.state.items():
-            for name, part in self._parts.flat.views(vector):
-                part.copy_(state.optimizer[f"{slot}::{name}"])
+        _copy_all(self._optimizer_tensors(), state.optimizer)
+        self.position = state.position
 
     def run(self) -> Outcome:
         """Train until nothing is left to do or the witness wants to stop.
@@ -187,7 +189,9 @@ class Trainer:
             position.stale += 1
             return
         position.best_value, position.best_epoch, position.stale = value, epoch, 0
-        parts.store.remember_best(self.best_state())
+        state = self.best_state()
+        position.best_weights = checkpoint.digest_tensors(state.network)
+        parts.store.remember_best(state)
 
     def best_state(self) -> checkpoint.CheckpointState:
         """The network as it is now, as copies, without the optimiser."""
@@ -195,13 +199,19 @@ class Trainer:
         return self._state(network, with_optimizer=False)
 
     def write_checkpoint(self, *, is_scheduled: bool) -> None:
-        """Write the state; `is_scheduled` unless the user asked for it."""
+        """Write the state; `is_scheduled` unless the user asked for it.
+
+        Raises:
+            NotFiniteError: A weight is not finite; nobody could go on from such a state.
+        """
         parts, position = self._parts, self.position
+        epoch = position.epoch + (position.step_in_epoch > 0)
+        guard.require_finite_weights(parts.flat, position.step, epoch)
         state = self._state(dict(parts.network.state_dict()), with_optimizer=True)
         mark = parts.witness.saw_state(
             witness.StateEvent(
                 step=position.step,
-                epoch=position.epoch + (position.step_in_epoch > 0),
+                epoch=epoch,
                 digests=state.digests() if is_scheduled else {},
                 is_scheduled=is_scheduled,
             )
@@ -211,19 +221,22 @@ class Trainer:
     def _state(
         self, network: checkpoint.Tensors, *, with_optimizer: bool
     ) -> checkpoint.CheckpointState:
-        parts = self._parts
-        vectors = parts.optimizer.state.items() if with_optimizer else ()
+        losses = list(self.position.epoch_losses)  # the loop goes on adding to its own list
         return checkpoint.CheckpointState(
-            experiment_digest=parts.experiment_digest,
-            position=dataclasses.replace(self.position),
+            experiment_digest=self._parts.experiment_digest,
+            position=dataclasses.replace(self.position, epoch_losses=losses),
             network=network,
-            optimizer={
-                f"{slot}::{name}": part
-                for slot, vector in vectors
-                for name, part in parts.flat.views(vector)
-            },
+            optimizer=self._optimizer_tensors() if with_optimizer else {},
             mark=None,
         )
+
+    def _optimizer_tensors(self) -> dict[str, torch.Tensor]:
+        """Views of the optimiser's state by `vector::parameter`."""
+        return {
+            f"{slot}::{name}": part
+            for slot, vector in self._parts.optimizer.state.items()
+            for name, part in self._parts.flat.views(vector)
+        }
 
     def _is_due(self, unit: str, count: int) -> bool:
         cadence = self._parts.engine.checkpoint_cadence
@@ -236,21 +249,24 @@ def load_network(network: nn.Module, tensors: checkpoint.Tensors) -> None:
     Raises:
         CheckpointError: Names or shapes differ.
     """
-    state = network.state_dict()
+    _copy_all(network.state_dict(), tensors)
+
+
+def _copy_all(targets: checkpoint.Tensors, tensors: checkpoint.Tensors) -> None:
     differing = sorted(
         name
-        for name in {*state, *tensors}
-        if name not in state or name not in tensors or state[name].shape != tensors[name].shape
+        for name in {*targets, *tensors}
+        if name not in targets or name not in tensors or targets[name].shape != tensors[name].shape
     )
     if differing:
         raise errors.CheckpointError(
             where="the checkpoint",
-            expected="the tensors of this network, each in its shape",
+            expected="the tensors of this training, each in its shape",
             found=f"{len(differing)} that differ: {', '.join(differing[:10])}",
             remedy="use a checkpoint of the same experiment",
         )
     with torch.no_grad():
-        for name, tensor in state.items():
+        for name, tensor in targets.items():
             tensor.copy_(tensors[name])
 
 

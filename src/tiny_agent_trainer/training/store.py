@@ -8,7 +8,7 @@ older `last`; the same steps then lead to the same `best` again.
 import dataclasses
 from pathlib import Path
 
-from tiny_agent_trainer import durable
+from tiny_agent_trainer import durable, errors
 from tiny_agent_trainer.training import checkpoint
 
 BEST = "best.safetensors"
@@ -48,11 +48,25 @@ class CheckpointStore:
         path = self.directory / LAST
         return checkpoint.read_checkpoint(path) if path.exists() else None
 
-    def read_best(self) -> checkpoint.CheckpointState:
-        """The state of the best epoch."""
+    def read_best(self, position: checkpoint.Position) -> checkpoint.CheckpointState:
+        """The state of the best epoch of a finished training.
+
+        Raises:
+            CheckpointError: The file is gone, or is not what the training wrote.
+        """
         if self._best is not None:
             return self._best
-        return checkpoint.read_checkpoint(self.directory / BEST)
+        path = self.directory / BEST
+        state = checkpoint.read_checkpoint(path)
+        found = checkpoint.digest_tensors(state.network)
+        if found != position.best_weights:
+            raise errors.CheckpointError(
+                where=str(path),
+                expected=f"the network of epoch {position.best_epoch}, {position.best_weights}",
+                found=found,
+                remedy="remove both checkpoints and continue: the run starts from the beginning",
+            )
+        return state
 
     def kept_names(self) -> list[str]:
         """Names of the files that a finished run holds."""

@@ -38,7 +38,7 @@ class TestShards:
         )
         named = dict(network.named_parameters())
         found = torch.autograd.grad(loss, list(named.values()))
-        return float(loss), dict(zip(named, found, strict=True))
+        return float(loss.detach()), dict(zip(named, found, strict=True))
 
     @pytest.mark.parametrize("size", [0, 12])
     def test_one_shard_of_the_whole_batch_is_the_gradient_of_the_mean_loss(
