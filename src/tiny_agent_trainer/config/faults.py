@@ -112,12 +112,10 @@ def _explain(detail: ErrorDetails, model: type[pydantic.BaseModel] | None) -> st
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         return _unknown_key(str(detail["loc"][-1]), model)
-    if kind in {"literal_error", "union_tag_invalid"}:
-        listed = str(context.get("expected", context.get("expected_tags", "")))
-        chosen = detail["input"]
-        if isinstance(chosen, Mapping):
-            chosen = context.get("tag", chosen)
-        return _not_a_choice(chosen, listed)
+    if kind == "literal_error":
+        return _not_a_choice(detail["input"], str(context["expected"]))
+    if kind == "union_tag_invalid":
+        return _not_a_kind(detail["input"], str(context["tag"]), str(context["expected_tags"]))
     if kind == "union_tag_not_found":
         key = str(context.get("discriminator", "name")).strip("'")
         return f"`{key}` is missing; it says which kind this is"
@@ -127,6 +125,12 @@ def _explain(detail: ErrorDetails, model: type[pydantic.BaseModel] | None) -> st
         return str(context.get("error", detail["msg"]))
     message = detail["msg"][0].lower() + detail["msg"][1:]
     return f"{message}; found {_show(detail['input'])}"
+
+
+def _not_a_kind(given: object, tag: str, listed: str) -> str:
+    if isinstance(given, Mapping):
+        return _not_a_choice(tag, listed)
+    return f"a table with `name` among its keys is expected; found {_show(given)}"
 
 
 def _unknown_key(key: str, model: type[pydantic.BaseModel] | None) -> str:

@@ -40,6 +40,7 @@ def encode_data_manifest(cohort: Cohort, normalization: Normalization) -> bytes:
                     "label": sample.label,
                     "split": sample.split,
                     "patient": patient,
+                    "attributes": dict(sample.attributes),
                 }
                 for ordinal, (sample, digest, patient) in enumerate(rows)
             ],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that sees only what it is allowed to: the kernel's Landlock, no privileges needed.
+"""A process that sees only what it is allowed to: Landlock and seccomp, no privileges needed.
 
 The re-run of a verification must not be able to read what it has to reproduce. This module is
 started as a program: it takes its own rights away and then becomes the command it was given, so
@@ -12,6 +12,8 @@ Source:
 import ctypes
 import json
 import os
+import platform
+import struct
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,7 +35,17 @@ _TCP: Final = 0b11
 _SCOPE_VERSION: Final = 6
 _SCOPES: Final = 0b11
 
-_SYSTEM_PATHS: Final = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/dev", "/opt")
+_SYSTEM_PATHS: Final = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/opt")
+_DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+
+_SET_SECCOMP, _SECCOMP_FILTER = 22, 2
+_ARCHITECTURES: Final = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
+"""Audit number of the architecture, and its number of the system call `socket`."""
+_IO_URING_SETUP: Final = 425
+_UNIX_SOCKETS: Final = 1
+_ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | 13
+_LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_X32_BIT: Final = 0x40000000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +96,8 @@ def restrict(confinement: Confinement) -> None:
         OSError: The kernel has no Landlock, or refuses.
     """
     version = landlock_version()
-    if not version:
-        raise OSError("this kernel has no Landlock")
+    if not can_confine():
+        raise OSError("this machine has no Landlock, or is of an unknown architecture")
     handled = (1 << _BITS_OF_VERSION[min(version, 5)]) - 1
     attributes = (ctypes.c_uint64 * 3)(
         handled,
@@ -97,12 +109,51 @@ def restrict(confinement: Confinement) -> None:
         _CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(size), ctypes.c_uint32(0)
     )
     _allow(ruleset, confinement.readable, _READ & handled)
-    _allow(ruleset, (Path("/dev"),), handled & ~(1 << 6 | 1 << 11))
+    devices = [Path(device) for device in _DEVICES if Path(device).exists()]
+    _allow(ruleset, devices, (_READ_FILE | _WRITE_FILE | 1 << 14) & handled)
     _allow(ruleset, confinement.writable, handled)
     if ctypes.CDLL(None, use_errno=True).prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
     _checked(_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint32(0))
     os.close(ruleset)
+    _close_network()
+
+
+def can_confine() -> bool:
+    """Whether this machine has what `restrict` needs."""
+    return landlock_version() > 0 and platform.machine() in _ARCHITECTURES
+
+
+def _close_network() -> None:
+    """Refuse sockets of every kind but those between local processes, and ways around that.
+
+    Source:
+        Linux `Documentation/userspace-api/seccomp_filter.rst`; classic BPF over `seccomp_data`:
+        number at offset 0, architecture at 4, first argument at 16.
+    """
+    architecture, socket = _ARCHITECTURES[platform.machine()]
+    program = (
+        (_LOAD, 0, 0, 4),
+        (_IF_EQUAL, 0, 7, architecture),
+        (_LOAD, 0, 0, 0),
+        (_IF_AT_LEAST, 5, 0, _X32_BIT),
+        (_IF_EQUAL, 4, 0, _IO_URING_SETUP),
+        (_IF_EQUAL, 0, 2, socket),
+        (_LOAD, 0, 0, 16),
+        (_IF_EQUAL, 0, 1, _UNIX_SOCKETS),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _REFUSE),
+    )
+    code = b"".join(struct.pack("=HBBI", *line) for line in program)
+    buffer = ctypes.create_string_buffer(code, len(code))
+
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))  # type: ignore[mutable-override]
+
+    filled = Program(len(program), ctypes.addressof(buffer))
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.prctl(_SET_SECCOMP, _SECCOMP_FILTER, ctypes.byref(filled), 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_SECCOMP)")
 
 
 def _allow(ruleset: int, paths: Iterable[Path], access: int) -> None:

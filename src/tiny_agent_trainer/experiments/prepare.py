@@ -21,6 +21,9 @@ from tiny_agent_trainer.training.schedules.schedule import Span
 from tiny_agent_trainer.validator import evaluate, run_validation
 from tiny_agent_trainer.validator.predictions import Predictions
 
+_RANKING = ("auroc", "average_precision")
+"""Metrics that are defined by the labels alone, whatever a network answers."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedData:
@@ -66,9 +69,15 @@ def read_data(
 
 
 def build_network(
-    config: TrainerConfig, tokenizer: AbstractTokenizer, num_classes: int
+    config: TrainerConfig, tokenizer: AbstractTokenizer, num_classes: int, fewest: int = 2
 ) -> build.BuiltNetwork:
     """The network with its initial weights.
+
+    Args:
+        config: The configuration.
+        tokenizer: Says what the network receives.
+        num_classes: Numbers per sample that it answers with.
+        fewest: The fewest samples that it will see at once in training.
 
     Raises:
         ModelError: It cannot be built for these data.
@@ -76,7 +85,16 @@ def build_network(
     target = shape.InputShape(
         kind=config.tokenizer.kind, sizes=tokenizer.input_shape, classes=num_classes
     )
-    return build.build_network(config.model, target, config.engine.base_seed)
+    return build.build_network(config.model, target, config.engine.base_seed, fewest)
+
+
+def fewest_samples(config: TrainerConfig, data: PreparedData) -> int:
+    """Samples in the smallest shard of an epoch: the last one of the last batch."""
+    count = len(data.cohort.splits["train"])
+    last_batch = count % config.engine.batch_size or config.engine.batch_size
+    batches_seen = [last_batch, min(count, config.engine.batch_size)]
+    size = config.engine.samples_per_shard
+    return min(batch % size or min(batch, size) for batch in batches_seen)
 
 
 def build_loss(config: TrainerConfig, data: PreparedData) -> AbstractLoss:
@@ -136,6 +154,26 @@ class Evaluation:
     def validate(self, network: nn.Module) -> ValidationReport:
         """The report on the validation split."""
         return evaluate.evaluate(self.predict(network, "val"), "val")
+
+    def require_selectable(self) -> None:
+        """Refuse a validation split on which the chosen metric is undefined.
+
+        Raises:
+            DatasetError: Says what is missing and which metrics are defined.
+        """
+        cohort = self.data.cohort
+        members = cohort.splits["val"]
+        blank = Predictions(
+            samples=members,
+            patients=cohort.patients[members],
+            labels=cohort.labels[members],
+            probabilities=np.zeros((len(members), len(cohort.classes)), np.float32),
+            losses=np.zeros(len(members), np.float32),
+            classes=cohort.classes,
+            task=cohort.task,
+        )
+        if self.config.validator.metric in _RANKING:
+            evaluate.evaluate(blank, "val").metric(self.config.validator.metric)
 
 
 def build_trainer(

@@ -100,9 +100,9 @@ def _weights(order: Order) -> list[Path]:
 
 
 def _require_hidden(confinement: isolation.Confinement, hidden: Sequence[Path]) -> None:
-    if not isolation.landlock_version():
+    if not isolation.can_confine():
         raise RerunError(
-            "this kernel cannot confine the re-run (Landlock, Linux 5.13 or later), "
+            "this machine cannot confine the re-run (Landlock, Linux 5.13 or later), "
             "so it could read what it has to reproduce"
         )
     for path in hidden:

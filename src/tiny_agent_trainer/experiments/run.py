@@ -90,8 +90,9 @@ def run_experiment(
         TrainerError: One of its kinds; what was written before stays.
     """
     loaded = trainer_config.read_config(Path(config_path))
-    data, inputs = _prepare(loaded, data_dir, told)
     parent = Path(results_dir or loaded.config.experiment.results_dir)
+    durable.make_directory(parent)
+    data, inputs = _prepare(loaded, data_dir, told)
     run, lock = starting.start_run(parent, inputs, now)
     try:
         return _carry_out(run, inputs, data, told, now)
@@ -187,7 +188,10 @@ def _carry_out(
 
 def _train(this: _Session, *, is_resumed: bool) -> FinishedRun:
     network = prepare.build_network(
-        this.config, this.data.feed.tokenizer, len(this.data.cohort.classes)
+        this.config,
+        this.data.feed.tokenizer,
+        len(this.data.cohort.classes),
+        prepare.fewest_samples(this.config, this.data),
     )
     if network.matches:
         this.log.said("weights:\n" + weights.describe(list(network.matches)))
@@ -209,6 +213,7 @@ def _train(this: _Session, *, is_resumed: bool) -> FinishedRun:
         trainer, evaluation = prepare.build_trainer(
             this.config, this.data, network, this.experiment_digest, checkpoints, seen_by
         )
+        evaluation.require_selectable()
         _begin(this, trainer, checkpoints, seen_by, is_resumed=is_resumed)
         outcome = trainer.run()
         if outcome == "interrupted":

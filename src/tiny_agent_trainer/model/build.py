@@ -13,6 +13,12 @@ from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.models import NetworkOptions
 from tiny_agent_trainer.model import drawing, initial, shape, weights
 
+_FAULTS_OF_FORWARD = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError,
+    TypeError, ValueError,
+)  # fmt: skip
+"""What networks raise when the input does not fit."""
+
 Builder = Callable[[NetworkOptions, shape.InputShape], nn.Module]
 
 
@@ -30,7 +36,7 @@ class BuiltNetwork:
 
 
 def build_network(
-    options: NetworkOptions, target: shape.InputShape, base_seed: int
+    options: NetworkOptions, target: shape.InputShape, base_seed: int, fewest: int = 2
 ) -> BuiltNetwork:
     """Build the network that the configuration names.
 
@@ -38,6 +44,7 @@ def build_network(
         options: The `[model]` section.
         target: Shape of one sample and number of classes.
         base_seed: Where initial weights come from.
+        fewest: The fewest samples that it will see at once in training.
 
     Raises:
         ModelError: It cannot be built for this input, draws numbers that cannot be replayed, or
@@ -48,22 +55,34 @@ def build_network(
     """
     module, _, function = options.builder.partition(":")
     builder = cast("Builder", getattr(importlib.import_module(module), function))
-    with drawing.recording() as recorder:
-        network = builder(options, target)
+    try:
+        with drawing.recording() as recorder:
+            network = builder(options, target)
+    except (RuntimeError, MemoryError) as error:
+        raise _misfit(target, f"{type(error).__name__} while building: {error}") from error
     initial.initialise(network, recorder, base_seed)
     matches = weights.load_weights(network, options.weights) if options.weights else []
-    _require_fit(network, target)
-    return BuiltNetwork(network=network.to(torch.float32), matches=tuple(matches))
+    network = network.to(torch.float32)
+    _require_fit(network, target, fewest)
+    return BuiltNetwork(network=network, matches=tuple(matches))
 
 
-def _require_fit(network: nn.Module, target: shape.InputShape) -> None:
-    """Show the network two blank samples and look at the form of its answer."""
-    expected = (2, target.classes)
-    try:
-        with torch.no_grad():
-            answer = network.eval()(torch.zeros(2, *target.sizes))
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise _misfit(target, f"{type(error).__name__}: {error}") from error
+def _require_fit(network: nn.Module, target: shape.InputShape, fewest: int) -> None:
+    """Show the network blank samples, in evaluation and in training, and look at its answer."""
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    for is_training, count in ((False, 2), (True, fewest)):
+        try:
+            with torch.no_grad():
+                answer = network.train(is_training)(torch.zeros(count, *target.sizes))
+        except _FAULTS_OF_FORWARD as error:
+            when = f"in training on {count} samples" if is_training else "in evaluation"
+            raise _misfit(target, f"{type(error).__name__} {when}: {error}") from error
+        _require_answer(answer, (count, target.classes), target)
+    for name, buffer in network.named_buffers():
+        buffer.copy_(buffers[name])
+
+
+def _require_answer(answer: object, expected: tuple[int, int], target: shape.InputShape) -> None:
     if not isinstance(answer, torch.Tensor):
         raise _misfit(target, f"a {type(answer).__name__} instead of one tensor")
     if tuple(answer.shape) != expected:
@@ -76,5 +95,6 @@ def _misfit(target: shape.InputShape, found: str) -> errors.ModelError:
         where="[model]",
         expected=f"a network from input {sizes} to {target.classes} numbers per sample",
         found=found,
-        remedy="change the network's arguments, or the size of the input under [tokenizer]",
+        remedy="change the network's arguments, the size of the input under [tokenizer], "
+        "or batch_size (batch norm needs more than one value per channel)",
     )

@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Any network of MONAI, by class name."""
 
-from collections.abc import Mapping
-from typing import Any
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
 
+import torch
 from torch import nn
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.models import MonaiOptions
 from tiny_agent_trainer.model import shape
+
+_FAULTS_OF_ARGUMENTS = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, MemoryError,
+    OSError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What constructors raise when arguments do not fit; MONAI uses all of them."""
 
 
 def build_monai(options: MonaiOptions, target: shape.InputShape) -> nn.Module:
@@ -29,14 +37,44 @@ def build_monai(options: MonaiOptions, target: shape.InputShape) -> nn.Module:
         "{size}": target.sizes[1:],
     }
     try:
-        return kind(**{key: _fill(value, known) for key, value in options.arguments.items()})
-    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        with _offline():
+            return kind(**{key: _fill(value, known) for key, value in options.arguments.items()})
+    except _FAULTS_OF_ARGUMENTS as error:
         raise errors.ModelError(
             where=f"[model] name = {options.name!r}",
             expected=f"arguments that {kind.__name__} accepts",
             found=f"{type(error).__name__}: {error}",
             remedy="correct [model.arguments] by MONAI's documentation of this network",
         ) from error
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """Refuse constructors that fetch or unpickle weights behind the configuration's back."""
+    replaced = [
+        (place, name, getattr(place, name))
+        for place, name in (
+            (torch, "load"),
+            (torch.hub, "load_state_dict_from_url"),
+            (torch.hub, "download_url_to_file"),
+        )
+    ]
+    for place, name, _ in replaced:
+        setattr(place, name, _refuse_pretrained)
+    try:
+        yield
+    finally:
+        for place, name, original in replaced:
+            setattr(place, name, original)
+
+
+def _refuse_pretrained(*_arguments: object, **_options: object) -> NoReturn:
+    raise errors.ModelError(
+        where="[model.arguments]",
+        expected="a network that starts from base_seed",
+        found="one that fetches or unpickles pretrained weights",
+        remedy="leave `pretrained` out; start from a safetensors file with [model.weights]",
+    )
 
 
 def _find(name: str) -> type[nn.Module]:

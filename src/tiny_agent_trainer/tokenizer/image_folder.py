@@ -5,6 +5,7 @@ import collections
 import csv
 import dataclasses
 import io
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,7 @@ from tiny_agent_trainer.config.data import ImageFolderOptions
 from tiny_agent_trainer.tokenizer import samples, splitting
 
 _ENDINGS = {".png", ".jpg", ".jpeg"}
+_LIKE_SPLITS = {"training", "testing", "validation", "valid", "dev", "holdout"}
 _PIXEL_LIMIT = 1 << 28
 """Pixels of one image; a file that claims more is refused before it is decoded."""
 
@@ -55,7 +57,7 @@ class ImageFolderReader:
         _require_rows(rows, root)
         classes = tuple(sorted({row.label for row in rows}, key=str.encode))
         splits = self._splits(rows)
-        images, files = [], []
+        images, files = [], self._label_files(root)
         for done, row in enumerate(rows, start=1):
             image, file = _read_image(root, row.path)
             images.append(image)
@@ -78,6 +80,14 @@ class ImageFolderReader:
             images=images,
             files=tuple(files),
         )
+
+    def _label_files(self, root: Path) -> list[samples.SourceFile]:
+        """The CSV with the labels, which is an input like any image."""
+        if not self.options.labels:
+            return []
+        data = (root / self.options.labels).read_bytes()
+        sha256 = digests.sha256_hex(data)
+        return [samples.SourceFile(path=self.options.labels, size_bytes=len(data), sha256=sha256)]
 
     def _root(self) -> Path:
         root = Path(self.options.root or ".")
@@ -122,15 +132,28 @@ class ImageFolderReader:
                 patient=_cell(line, self.options.patient_column) or path,
                 split=_cell(line, self.options.split_column),
             )
-            if not path or not _inside(root, path).is_file():
-                faults.append(f"line {number}: no file {path!r}")
-            elif not row.label:
-                faults.append(f"line {number}: no label")
+            fault = self._fault(root, row, path, line)
+            if fault:
+                faults.append(f"line {number}: {fault}")
             else:
                 yield row
         if faults:
             listed = "; ".join(faults[:20]) + (" ..." if len(faults) > 20 else "")
-            raise _damaged(root / self.options.labels, "a file and a label in every line", listed)
+            raise _damaged(
+                root / self.options.labels, "whole lines with files inside the root", listed
+            )
+
+    def _fault(self, root: Path, row: _Row, path: str, line: Mapping[str, str]) -> str:
+        """What is wrong with a line of the table; "" if nothing is."""
+        if not path or not _is_file(root, path):
+            return f"no file {path!r}"
+        if ".." in path.split("/"):
+            return f"{path!r} goes up again; write the plain path"
+        if not row.label:
+            return "no label"
+        if self.options.patient_column and not _cell(line, self.options.patient_column):
+            return "no patient; give every line one, or leave patient_column out"
+        return ""
 
     def _splits(self, rows: list[_Row]) -> Mapping[str, samples.Split]:
         if any(row.split for row in rows):
@@ -150,9 +173,11 @@ def _cell(line: Mapping[str, str], column: str) -> str:
 
 
 def _rows_of_folders(root: Path) -> Iterator[_Row]:
-    paths = (path for path in root.rglob("*") if path.suffix.lower() in _ENDINGS)
-    for path in sorted(paths, key=lambda p: p.relative_to(root).as_posix().encode()):
-        parts = path.relative_to(root).parts
+    _require_known_splits(root)
+    paths = (path.relative_to(root) for path in root.rglob("*"))
+    wanted = [path for path in paths if path.suffix.lower() in _ENDINGS and not _is_hidden(path)]
+    for path in sorted(wanted, key=lambda path: os.fsencode(path.as_posix())):
+        parts = path.parts
         has_split = len(parts) >= 3 and parts[0] in samples.SPLITS
         if len(parts) < 2:
             message = f"{parts[0]} directly in the folder"
@@ -164,6 +189,31 @@ def _rows_of_folders(root: Path) -> Iterator[_Row]:
             patient="/".join(parts),
             split=parts[0] if has_split else "",
         )
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether a file or one of its folders is hidden, such as thumbnails and notebooks' copies."""
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _require_known_splits(root: Path) -> None:
+    """Refuse folders that look like splits but are not called as splits are called here."""
+    folders = {path.name for path in root.iterdir() if path.is_dir()}
+    alike = sorted(name for name in folders if name.lower() in _LIKE_SPLITS)
+    if alike:
+        raise _damaged(
+            root,
+            "split folders called train, val and test",
+            f"{', '.join(alike)}, which would be taken for classes",
+        )
+
+
+def _is_file(root: Path, relative: str) -> bool:
+    """Whether there is such a file inside the root; a path that no file can have is none."""
+    try:
+        return _inside(root, relative).is_file()
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def _split_named(row: _Row) -> samples.Split:
@@ -199,7 +249,9 @@ def _read_image(root: Path, relative: str) -> tuple[samples.StoredArray, samples
     path = root / relative
     try:
         data = path.read_bytes()
-        with warnings.catch_warnings(action="error"), Image.open(io.BytesIO(data)) as opened:
+        with warnings.catch_warnings(action="error"), _open(data) as opened:
+            if getattr(opened, "n_frames", 1) != 1:
+                raise _damaged(path, "one image", f"{opened.n_frames} frames")  # type: ignore[attr-defined]
             if opened.width * opened.height > _PIXEL_LIMIT:
                 message = f"{opened.width} x {opened.height} pixels, more than {_PIXEL_LIMIT}"
                 raise _damaged(path, "an image of sane size", message)
@@ -209,6 +261,10 @@ def _read_image(root: Path, relative: str) -> tuple[samples.StoredArray, samples
         raise _damaged(path, "a whole PNG or JPEG image", str(error)) from error
     sha256 = digests.sha256_hex(data)
     return pixels, samples.SourceFile(path=relative, size_bytes=len(data), sha256=sha256)
+
+
+def _open(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
 
 
 def _require_8_bit_colour(opened: Image.Image, path: Path) -> None:

@@ -40,7 +40,7 @@ class AbstractSchedule(abc.ABC):
     def remaining(self, step: int) -> float:
         """Share of the steps after the warm-up that is left at `step`: 1 at first, 0 at last."""
         length = max(self.span.steps - 1 - self._warmup_steps, 1)
-        return max(self.span.steps - 1 - step, 0) / length
+        return max(length - (step - self._warmup_steps), 0) / length
 
     @abc.abstractmethod
     def factor_after_warmup(self, step: int) -> float:
