@@ -132,6 +132,22 @@ def test_a_changed_file_is_different_and_named(copy: Path) -> None:
     assert "metrics.json" in report.reasons[0]
 
 
+@pytest.mark.parametrize("name", ["config.toml", "source.tar", "report.html"])
+def test_a_removed_file_is_different_and_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    report = verify_experiment(copy)
+    assert report.exit_code == 1
+    assert name in report.reasons[0]
+
+
+def test_a_verdict_is_not_lost_when_the_audit_cannot_be_written(copy: Path) -> None:
+    (copy / "report.html").unlink()
+    (copy.parent / "taken").write_text("")
+    report = verify_experiment(copy, audit_dir=copy.parent / "taken")
+    assert report.exit_code == 1
+    assert "the audit could not be written" in report.reasons[-1]
+
+
 def test_an_unfinished_run_could_not_be_checked(copy: Path) -> None:
     (copy / "manifest.json").unlink()
     report = verify_experiment(copy)

@@ -123,9 +123,22 @@ class TestWriteAtomic:
             durable.write_atomic(tmp_path / "file", b"new")
         tmp_path.chmod(0o700)
 
-    def test_a_fault_that_is_no_refusal_stays_what_it_is(self, tmp_path):
-        with pytest.raises(FileNotFoundError):
+    def test_a_fault_that_is_no_refusal_stays_what_it_is(self, tmp_path, monkeypatch):
+        def fail(descriptor, data):
+            raise BlockingIOError(errno.EAGAIN, "try again")
+
+        monkeypatch.setattr(durable, "_write", fail)
+        with pytest.raises(BlockingIOError):
+            durable.write_atomic(tmp_path / "file", b"new")
+
+    def test_a_missing_directory_and_a_file_in_its_place_are_named(self, tmp_path):
+        with pytest.raises(errors.StorageError, match="no such directory"):
             durable.write_atomic(tmp_path / "absent" / "file", b"new")
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(errors.StorageError, match="a file where a directory should be"):
+            durable.make_directory(tmp_path / "file")
+        with pytest.raises(errors.StorageError, match="a name that is too long"):
+            durable.write_atomic(tmp_path / ("x" * 300), b"new")
 
 
 class TestAppender:

@@ -116,9 +116,6 @@ def _explain(detail: ErrorDetails, model: type[pydantic.BaseModel] | None) -> st
         return _not_a_choice(detail["input"], str(context["expected"]))
     if kind == "union_tag_invalid":
         return _not_a_kind(detail["input"], str(context["tag"]), str(context["expected_tags"]))
-    if kind == "union_tag_not_found":
-        key = str(context.get("discriminator", "name")).strip("'")
-        return f"`{key}` is missing; it says which kind this is"
     if kind == "missing":
         return "this key is missing"
     if kind == "value_error":

@@ -314,7 +314,21 @@ class TestStore:
         kept.write(self.at(6), is_scheduled=True)
         fresh = store.CheckpointStore(directory=tmp_path, keep=("best",))
         assert fresh.read_last().position.step == 6
-        assert fresh.read_best().position.step == kept.read_best().position.step == 5
+        best = kept.read_best(checkpoint.Position())
+        position = checkpoint.Position(best_weights=checkpoint.digest_tensors(best.network))
+        assert fresh.read_best(position).position.step == best.position.step == 5
+
+    def test_another_best_than_the_training_chose_is_refused(self, tmp_path):
+        kept = store.CheckpointStore(directory=tmp_path, keep=("best",))
+        kept.remember_best(self.at(5))
+        kept.write(self.at(6), is_scheduled=True)
+        fresh = store.CheckpointStore(directory=tmp_path, keep=("best",))
+        position = checkpoint.Position(best_epoch=3, best_weights="0" * 64)
+        with pytest.raises(errors.CheckpointError, match="the network of epoch 3"):
+            fresh.read_best(position)
+        (tmp_path / store.BEST).unlink()
+        with pytest.raises(errors.CheckpointError, match="No such file"):
+            fresh.read_best(position)
 
 
 def test_a_checkpoint_of_no_tensors_is_a_checkpoint(path):

@@ -184,7 +184,7 @@ class TestSelection:
         assert outcome == "completed"
         position = training.trainer.position
         assert (position.best_epoch, position.best_value, position.stale) == (2, 0.8, 2)
-        best = training.parts.store.read_best()
+        best = training.parts.store.read_best(training.trainer.position)
         assert best.position.epoch == 2
         assert best.optimizer == {}
         seen = [(e.epoch, e.best_epoch, e.best_value) for e in training.witness.epochs]
@@ -199,7 +199,7 @@ class TestSelection:
     def test_the_best_file_holds_the_weights_of_the_best_epoch(self, make_training, make_answer):
         training, _ = self.run(make_training, make_answer, [0.9, 0.8, 0.7])
         one, _ = self.run(make_training, make_answer, [0.9])
-        best = training.parts.store.read_best().network
+        best = training.parts.store.read_best(training.trainer.position).network
         final = one.parts.network.state_dict()
         assert all(torch.equal(best[name], final[name]) for name in final)
 

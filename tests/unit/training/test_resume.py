@@ -183,7 +183,7 @@ def test_a_checkpoint_of_another_network_is_refused_with_the_tensors_that_differ
 def test_a_checkpoint_without_the_optimizers_state_is_refused(make_training):
     training = make_training(ENGINE)
     training.trainer.run()
-    best = training.parts.store.read_best()
+    best = training.parts.store.read_best(training.trainer.position)
     with pytest.raises(errors.CheckpointError, match="mean::"):
         make_training(ENGINE).trainer.restore(best)
 
