@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import final
 
 import torch
-from torch.nn import attention
 
 from tiny_agent_trainer import errors, randomness
 
@@ -50,7 +49,7 @@ class NativeArithmetic(AbstractArithmetic):
 
     @contextlib.contextmanager
     def context(self) -> Iterator[None]:
-        """Deterministic algorithms, the configured threads, attention by matrix products."""
+        """Deterministic algorithms and the configured threads."""
         threads, deterministic = (
             torch.get_num_threads(),
             torch.are_deterministic_algorithms_enabled(),
@@ -59,8 +58,7 @@ class NativeArithmetic(AbstractArithmetic):
         self._require_threads()
         torch.use_deterministic_algorithms(True)
         try:
-            with attention.sdpa_kernel(attention.SDPBackend.MATH):
-                yield
+            yield
         finally:
             torch.use_deterministic_algorithms(deterministic)
             torch.set_num_threads(threads)
