@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tiny_agent_trainer import canonical, digests
+from tiny_agent_trainer import digests
 from tiny_agent_trainer.config.trainer_config import TrainerConfig
 from tiny_agent_trainer.meta import session
 
@@ -24,16 +24,16 @@ def build_identity(config: TrainerConfig, data_manifest: bytes, source_digest: s
     return {
         "schema": "identity-v1",
         "config": config.digest(),
-        "data": digests.named("data-manifest-v1", data_manifest),
+        "data": digest_data(data_manifest),
         "source": source_digest,
         "versions": session.library_versions(),
         "platform": session.describe_platform(),
     }
 
 
-def digest_identity(identity: Mapping[str, Any]) -> str:
-    """`experiment_digest`."""
-    return digests.named("experiment-v1", canonical.encode(identity))
+def digest_data(data_manifest: bytes) -> str:
+    """Digest of the bytes of `data/manifest.json`."""
+    return digests.named("data-manifest-v1", data_manifest)
 
 
 def describe_differences(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tiny_agent_trainer import canonical, clock, durable
-from tiny_agent_trainer.experiments import observer
+from tiny_agent_trainer.experiments import layout, observer
 from tiny_agent_trainer.meta import session
 
 
@@ -23,12 +23,12 @@ class Logbook:
 
     def __init__(self, run: Path, told: observer.Observer, now: clock.Clock) -> None:
         self._run, self._told, self._now = run, told, now
-        self._file = durable.Appender(run / "observed" / "log.txt")
+        self._file = durable.Appender(run / layout.LOG)
         self._began, self._began_at = now.elapsed_s(), clock.iso(now.now_utc())
         self._training_s, self._num_images, self._last_s = 0.0, 0, self._began
         self._is_open = True
         environment = canonical.encode_line(session.describe_environment())
-        durable.write_atomic(run / "observed" / "environment.json", environment)
+        durable.write_atomic(run / layout.ENVIRONMENT, environment)
 
     def doing(self, what: str, done: int, total: int | None) -> None:
         """Pass on."""
@@ -71,9 +71,7 @@ class Logbook:
             "training_s": round(self._training_s, 3),
             "images": self._num_images,
         }
-        durable.write_atomic(
-            self._run / "observed" / "timings.json", canonical.encode_line(timings)
-        )
+        durable.write_atomic(self._run / layout.TIMINGS, canonical.encode_line(timings))
 
     def __enter__(self) -> "Logbook":
         return self

@@ -2,7 +2,9 @@
 """From a configuration to its parts: data, tokenizer, network, trainer."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from torch import nn
@@ -20,6 +22,8 @@ from tiny_agent_trainer.training.losses.loss import AbstractLoss
 from tiny_agent_trainer.training.schedules.schedule import Span
 from tiny_agent_trainer.validator import evaluate, run_validation
 from tiny_agent_trainer.validator.predictions import Predictions
+
+Answer = TypeVar("Answer")
 
 _RANKING = ("auroc", "average_precision")
 """Metrics that are defined by the labels alone, whatever a network answers."""
@@ -141,8 +145,17 @@ class Evaluation:
 
     def predict(self, network: nn.Module, split: Split) -> Predictions:
         """What the network says about a split."""
+        return self._carry_out(run_validation.predict_split, network, split)
+
+    def validate(self, network: nn.Module) -> ValidationReport:
+        """The report on the validation split."""
+        return self._carry_out(run_validation.run_validation, network, "val")
+
+    def _carry_out(
+        self, function: Callable[..., Answer], network: nn.Module, split: Split
+    ) -> Answer:
         with self.arithmetic.context():
-            return run_validation.predict_split(
+            return function(
                 network,
                 self.data.feed,
                 split,
@@ -151,17 +164,15 @@ class Evaluation:
                 per_sample=self.loss.per_sample,
             )
 
-    def validate(self, network: nn.Module) -> ValidationReport:
-        """The report on the validation split."""
-        return evaluate.evaluate(self.predict(network, "val"), "val")
-
     def require_selectable(self) -> None:
         """Refuse a validation split on which the chosen metric is undefined.
 
         Raises:
             DatasetError: Says what is missing and which metrics are defined.
         """
-        cohort = self.data.cohort
+        metric, cohort = self.config.validator.metric, self.data.cohort
+        if metric not in _RANKING:
+            return
         members = cohort.splits["val"]
         blank = Predictions(
             samples=members,
@@ -172,8 +183,7 @@ class Evaluation:
             classes=cohort.classes,
             task=cohort.task,
         )
-        if self.config.validator.metric in _RANKING:
-            evaluate.evaluate(blank, "val").metric(self.config.validator.metric)
+        evaluate.evaluate(blank, "val").metric(metric)
 
 
 def build_trainer(

@@ -63,7 +63,7 @@ class _Session:
 
     @property
     def experiment_digest(self) -> str:
-        return identity.digest_identity(self.identity)
+        return manifest.experiment_digest_of(self.identity)
 
 
 def run_experiment(
@@ -114,16 +114,16 @@ def resume_experiment(
         TrainerError: As in `run_experiment`.
     """
     path = Path(run)
-    if not (path / "config.toml").is_file():
+    if not (path / layout.CONFIG).is_file():
         raise errors.ResumeError(
             where=str(path),
             expected="the directory of a run",
-            found="no config.toml in it",
+            found=f"no {layout.CONFIG} in it",
             remedy="name a directory below the results directory, as `list` shows them",
         )
     lock = starting.RunLock(path)
     try:
-        loaded = trainer_config.read_config(path / "config.toml")
+        loaded = trainer_config.read_config(path / layout.CONFIG)
         if (path / layout.MANIFEST).exists():
             return _already_sealed(path, loaded)
         durable.remove_leftovers(path)
@@ -147,7 +147,7 @@ def _prepare(
         data_manifest=data.manifest,
         source=source,
         identity=about,
-        experiment_digest=identity.digest_identity(about),
+        experiment_digest=manifest.experiment_digest_of(about),
     )
     return data, inputs
 
@@ -195,9 +195,7 @@ def _train(this: _Session, *, is_resumed: bool) -> FinishedRun:
     )
     if network.matches:
         this.log.said("weights:\n" + weights.describe(list(network.matches)))
-    checkpoints = store.CheckpointStore(
-        directory=this.run / "checkpoints", keep=this.config.engine.keep
-    )
+    checkpoints = _checkpoints(this.run, this.config)
     length = prepare.span(this.config, this.data)
     seen_by = recorder.LedgerWitness(
         this.run / chronicle.FILE_NAME,
@@ -261,10 +259,8 @@ def _begin(
 
 def _seal(this: _Session, outcome: loop.Outcome, test: ValidationReport) -> FinishedRun:
     _require_unchanged_source(this)
-    checkpoints = store.CheckpointStore(
-        directory=this.run / "checkpoints", keep=this.config.engine.keep
-    )
-    excluded = frozenset(f"checkpoints/{name}" for name in checkpoints.unkept_names())
+    checkpoints = _checkpoints(this.run, this.config)
+    excluded = frozenset(f"{layout.CHECKPOINTS}/{name}" for name in checkpoints.unkept_names())
     this.log.close()
     run_digest = manifest.run_digest_of(this.run, excluded=excluded)
     this.book.append("completed", outcome=outcome, run_digest=run_digest)
@@ -280,9 +276,13 @@ def _seal(this: _Session, outcome: loop.Outcome, test: ValidationReport) -> Fini
     )
 
 
+def _checkpoints(run: Path, config: TrainerConfig) -> store.CheckpointStore:
+    return store.CheckpointStore(directory=run / layout.CHECKPOINTS, keep=config.engine.keep)
+
+
 def _tidy(run: Path, config: TrainerConfig) -> None:
     """What follows sealing; done again, to no effect, when a sealed run is continued."""
-    store.CheckpointStore(directory=run / "checkpoints", keep=config.engine.keep).prune()
+    _checkpoints(run, config).prune()
     durable.remove_leftovers(run)
     status.refresh_status(run)
 

@@ -81,10 +81,9 @@ def _read(run: Path, sealed: manifest.Manifest, name: str) -> bytes:
     data = (run / name).read_bytes() if (run / name).is_file() else b""
     found = digests.sha256_hex(data)
     if entry is None or entry.sha256 != found:
-        raise errors.IntegrityError(
-            where=str(run / name),
-            expected=f"SHA-256 {entry.sha256}" if entry else "a file that the manifest lists",
-            found=f"SHA-256 {found}" if data else "no file",
-            remedy="restore the run from its archive, or run the experiment again",
+        raise manifest.refusal(
+            str(run / name),
+            f"SHA-256 {entry.sha256}" if entry else "a file that the manifest lists",
+            f"SHA-256 {found}" if data else "no file",
         )
     return data

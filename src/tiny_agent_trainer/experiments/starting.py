@@ -62,7 +62,7 @@ class RunLock:
 
 
 def start_run(results: Path, inputs: Inputs, now: clock.Clock) -> tuple[Path, RunLock]:
-    """Make a run directory with all inputs in it.
+    """Make a run directory with all inputs in it; `results` exists.
 
     Returns:
         The directory and the lock on it.
@@ -70,7 +70,6 @@ def start_run(results: Path, inputs: Inputs, now: clock.Clock) -> tuple[Path, Ru
     Raises:
         StorageError: The disk is full, read-only or not permitted.
     """
-    durable.make_directory(results)
     name = f"{inputs.loaded.stem}_{clock.compact(now.now_utc())}"
     _require_archivable(name, inputs.loaded.stem)
     hidden = results / f".{name}.{os.getpid()}{durable.TEMPORARY_SUFFIX}"

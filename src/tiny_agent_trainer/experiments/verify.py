@@ -178,8 +178,7 @@ def _open(given: Path, scratch: Path) -> _Original:
     if not (run / layout.MANIFEST).exists():
         raise _NotCheckableError("the run is not finished; finish it with --resume")
     integrity.require_sound(run)
-    sealed = manifest.read_manifest((run / layout.MANIFEST).read_bytes(), str(run))
-    return _Original(given=given, run=run, manifest=sealed)
+    return _Original(given=given, run=run, manifest=manifest.read_manifest_of(run))
 
 
 def _prepare(
@@ -193,8 +192,7 @@ def _prepare(
     archived = ustar.decode_tar((original.run / layout.SOURCE).read_bytes())
     _require_own(original, "source", session.digest_source(archived), layout.SOURCE)
     data_bytes = (original.run / layout.DATA_MANIFEST).read_bytes()
-    data_digest = digests.named("data-manifest-v1", data_bytes)
-    _require_own(original, "data", data_digest, layout.DATA_MANIFEST)
+    _require_own(original, "data", identity.digest_data(data_bytes), layout.DATA_MANIFEST)
     installed = session.digest_source(session.read_source())
     environment = tuple(_environment(recorded))
     if installed == recorded["source"]:
@@ -381,5 +379,5 @@ def _note(run: Path, report: audit.AuditReport, now: clock.Clock) -> None:
     if report.run_digest_a is None or not run.is_dir():
         return
     book = journal.Journal(run / layout.JOURNAL, now)
-    book.append("verified", verdict=report.verdict, run_digest=report.run_digest_b)
+    book.append(status.VERIFIED, verdict=report.verdict, run_digest=report.run_digest_b)
     status.refresh_status(run)
