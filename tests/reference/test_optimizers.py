@@ -339,3 +339,13 @@ class TestLosses:
         plain = parts.build_part(CrossEntropyOptions(), [6, 6])
         weighted = parts.build_part(CrossEntropyOptions(class_weights=(1.0, 3.0)), [6, 6])
         assert total_loss(plain, logits, labels) != total_loss(weighted, logits, labels)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [CosineOptions(name="cosine"), PolynomialOptions(name="polynomial")],
+    ids=["cosine", "polynomial"],
+)
+def test_a_training_of_one_step_has_the_whole_rate(options):
+    made = parts.build_part(options, Span(epochs=1, steps_per_epoch=1))
+    assert made.factor(0) == 1.0

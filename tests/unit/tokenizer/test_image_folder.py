@@ -379,3 +379,41 @@ def jpeg_with_exif():
 
 
 SOURCES = [png(GRAY), png(np.stack([GRAY] * 4, axis=-1)), jpeg_with_exif()]
+
+
+class TestStrictness:
+    """What a careless reader would take without a word."""
+
+    @pytest.mark.parametrize("name", ["training", "Testing", "validation"])
+    def test_folders_that_look_like_splits_are_not_taken_for_classes(self, fill, name):
+        root = fill({**class_folders(), f"{name}/ill/x.png": gray(77)})
+        assert f"{name}, which would be taken for classes" in refused(root)
+
+    def test_hidden_files_and_folders_are_left_out(self, fill):
+        hidden = {".thumbs/x.png": gray(77), "ill/.checkpoints/01.png": gray(1)}
+        dataset = read(fill({**class_folders(), **hidden}))
+        assert dataset.classes == ("ill", "well")
+        assert len(dataset.samples) == len(class_folders())
+
+    @pytest.mark.parametrize("form", ["BMP", "GIF", "TIFF"])
+    def test_other_formats_under_a_png_name_are_refused(self, fill, form):
+        file = io.BytesIO()
+        Image.new("L", (4, 4)).save(file, form)
+        root = fill({**class_folders(), "ill/x.png": file.getvalue()})
+        assert "a whole PNG or JPEG image" in refused(root)
+
+    def test_an_empty_patient_cell_is_refused_with_its_line(self, fill):
+        images = {f"{i}.png": gray(i) for i in range(10)}
+        lines = [f"{i}.png,{'yes' if i % 2 else 'no'},p{i},train" for i in range(9)]
+        root = fill({**images, "t.csv": table(*lines, "9.png,yes,,test")})
+        assert "line 11: no patient" in refused(root, labels="t.csv", patient_column="patient")
+
+    def test_a_path_that_goes_up_again_is_refused(self, fill):
+        root = fill({**class_folders(), "t.csv": table("ill/../ill/01.png,yes,p,train")})
+        assert "goes up again" in refused(root, labels="t.csv")
+
+    def test_the_table_of_labels_is_among_the_files(self, fill):
+        images = {f"{i}.png": gray(i) for i in range(20)}
+        lines = [f"{i}.png,{'yes' if i % 2 else 'no'},p{i},train" for i in range(20)]
+        dataset = read(fill({**images, "t.csv": table(*lines)}), labels="t.csv")
+        assert "t.csv" in {file.path for file in dataset.files}
