@@ -182,6 +182,14 @@ def refusals(path: Path) -> Iterator[None]:
         raise errors.StorageError(
             where=str(path),
             expected="to write here",
-            found=reason,
+            found=reason + _culprit(path, error.errno),
             remedy="mend that or choose another directory; what was written before is kept",
         ) from error
+
+
+def _culprit(path: Path, number: int | None) -> str:
+    """Which part of a path is no directory, if that is what was refused."""
+    if number not in (errno.ENOENT, errno.ENOTDIR):
+        return ""
+    outermost = next((part for part in reversed(path.parents) if not part.is_dir()), None)
+    return f": {outermost}" if outermost else ""

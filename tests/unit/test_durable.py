@@ -132,9 +132,14 @@ class TestWriteAtomic:
             durable.write_atomic(tmp_path / "file", b"new")
 
     def test_a_missing_directory_and_a_file_in_its_place_are_named(self, tmp_path):
-        with pytest.raises(errors.StorageError, match="no such directory"):
-            durable.write_atomic(tmp_path / "absent" / "file", b"new")
+        with pytest.raises(errors.StorageError) as caught:
+            durable.write_atomic(tmp_path / "absent" / "deep" / "file", b"new")
+        assert caught.value.found == f"no such directory: {tmp_path / 'absent'}"
+        assert names_in(tmp_path) == []
         (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(errors.StorageError) as caught:
+            durable.write_atomic(tmp_path / "file" / "below", b"new")
+        assert caught.value.found == f"a file where a directory should be: {tmp_path / 'file'}"
         with pytest.raises(errors.StorageError, match="a file where a directory should be"):
             durable.make_directory(tmp_path / "file")
         with pytest.raises(errors.StorageError, match="a name that is too long"):

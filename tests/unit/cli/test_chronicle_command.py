@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands `chronicle show`, `export` and `verify` on a small ledger.
 
-Not tested here: the whole command line with its error pages (tests/story).
+Not tested here: the rest of the command line with its error pages (tests/story).
 """
 
 import json
@@ -55,6 +55,20 @@ def test_export_writes_to_a_file_or_to_standard_output(run_dir, tmp_path):
     assert target.read_text() == printed
     assert json.loads(printed.splitlines()[1])["metrics"] == {"[red]loss": 1 / 7}
     assert (1 / 7).hex() in invoke("export", run_dir, "--format", "csv", "--hex").output
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_an_export_into_a_missing_directory_ends_with_18_and_names_it(run_dir, form):
+    output = run_dir / "missing" / "file"
+    arguments = ["chronicle", "export", run_dir, "--format", form, "--output", output]
+    command = [sys.executable, "-m", "tiny_agent_trainer", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == errors.StorageError.exit_code
+    assert f"{output}: expected to write here" in done.stderr
+    assert f"no such directory: {output.parent}" in done.stderr
+    assert "choose another directory" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not output.parent.exists()
 
 
 @pytest.mark.parametrize(
