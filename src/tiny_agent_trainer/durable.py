@@ -56,11 +56,13 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
         data: The contents, or pieces of them in order.
 
     Raises:
-        StorageError: The disk is full, read-only or not permitted; the old file stays.
+        StorageError: The disk is full, read-only or not permitted, or something other than a file
+            has this name; what was there stays.
     """
     pieces = (data,) if isinstance(data, bytes) else data
-    beside = path.with_name(path.name + TEMPORARY_SUFFIX)
     with refusals(path):
+        _require_replaceable(path)
+        beside = path.with_name(path.name + TEMPORARY_SUFFIX)
         try:
             _write_new(beside, pieces)
             _replace(beside, path)
@@ -69,6 +71,14 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
                 beside.unlink(missing_ok=True)
             raise
         sync_directory(path.parent)
+
+
+def _require_replaceable(path: Path) -> None:
+    """Refuse what a rename would fail on, and what it would destroy, such as `/dev/stdout`."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        raise _refusal(path, "a device, socket or FIFO, which is never replaced by a file")
 
 
 def _write_new(path: Path, pieces: Iterable[bytes]) -> None:
@@ -179,12 +189,16 @@ def refusals(path: Path) -> Iterator[None]:
         reason = _REFUSALS.get(error.errno or 0)
         if reason is None:
             raise
-        raise errors.StorageError(
-            where=str(path),
-            expected="to write here",
-            found=reason + _culprit(path, error.errno),
-            remedy="mend that or choose another directory; what was written before is kept",
-        ) from error
+        raise _refusal(path, reason + _culprit(path, error.errno)) from error
+
+
+def _refusal(path: Path, found: str) -> errors.StorageError:
+    return errors.StorageError(
+        where=str(path),
+        expected="to write here",
+        found=found,
+        remedy="mend that or choose another directory; what was written before is kept",
+    )
 
 
 def _culprit(path: Path, number: int | None) -> str:

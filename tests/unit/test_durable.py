@@ -7,6 +7,7 @@ power, of which a test can only see that the right calls are made in the right o
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -115,6 +116,24 @@ class TestWriteAtomic:
         durable.write_atomic(tmp_path / "file", b"new")
         file, folder = (tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino
         assert calls == [("_write", file), ("_fsync", file), ("_replace", 0), ("_fsync", folder)]
+
+    @pytest.mark.parametrize("name", [".", "..", "/", "folder"])
+    def test_a_directory_is_never_replaced(self, tmp_path, monkeypatch, name):
+        (tmp_path / "folder").mkdir()
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(errors.StorageError, match="a directory where a file should be"):
+            durable.write_atomic(Path(name), b"new")
+        assert names_in(tmp_path) == ["folder"]
+
+    def test_a_fifo_or_device_is_never_replaced(self, tmp_path):
+        os.mkfifo(tmp_path / "fifo")
+        (tmp_path / "null").symlink_to(os.devnull)
+        for name in ("fifo", "null"):
+            with pytest.raises(errors.StorageError, match="never replaced by a file"):
+                durable.write_atomic(tmp_path / name, b"new")
+        assert (tmp_path / "fifo").is_fifo()
+        assert (tmp_path / "null").is_symlink()
+        assert names_in(tmp_path) == ["fifo", "null"]
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
     def test_a_directory_without_permission_is_named(self, tmp_path):
