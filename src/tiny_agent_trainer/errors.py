@@ -140,6 +140,8 @@ class PlatformError(TrainerError):
 
 
 INTERRUPTED_EXIT_CODE = 130
+UNREAD_EXIT_CODE = 141
+"""As a shell counts SIGPIPE; the 1 of other programs means *different* here."""
 INTERNAL_EXIT_CODE = 70
 
 

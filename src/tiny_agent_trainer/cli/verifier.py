@@ -11,4 +11,4 @@ app.command()(verify.verify)
 
 def main() -> None:
     """Entry point."""
-    raise SystemExit(faults.call(app, internal_code=verify.NOT_CHECKED))
+    raise SystemExit(verify.answer(faults.call(app, internal_code=verify.NOT_CHECKED)))

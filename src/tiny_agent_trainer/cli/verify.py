@@ -2,12 +2,15 @@
 """`tiny-agent-trainer verify PATH`, the same as `verifier PATH`."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.cli import faults
+
+if TYPE_CHECKING:
+    from tiny_agent_trainer.meta.audit import AuditReport
 
 NOT_CHECKED: Final = 3
 ANSWERS: Final = frozenset(
@@ -42,31 +45,43 @@ def verify(
         lambda: _verify(path, data, audit_dir, trust_source=trust_source, quiet=quiet),
         internal_code=NOT_CHECKED,
     )
-    raise typer.Exit(code if code in ANSWERS else NOT_CHECKED)
+    raise typer.Exit(answer(code))
+
+
+def answer(code: int) -> int:
+    """What the verifier ends with for an exit code of another command."""
+    return code if code in ANSWERS else NOT_CHECKED
 
 
 def _verify(
     path: Path, data: Path | None, audit_dir: Path | None, *, trust_source: bool, quiet: bool
 ) -> None:
     from tiny_agent_trainer.experiments import verify as verifying
-    from tiny_agent_trainer.meta import audit
 
     def tell(text: str) -> None:
         if not quiet:
-            typer.echo(f"{text} ...", err=True)
+            with faults.unread_allowed():
+                typer.echo(f"{text} ...", err=True)
 
     report = verifying.verify_experiment(
         path, data_dir=data, trust_source=trust_source, audit_dir=audit_dir, tell=tell
     )
-    typer.echo(report.verdict)
-    if not quiet:
-        for reason in report.reasons:
-            typer.echo(f"  {reason}")
-        for difference in report.environment:
-            typer.echo(f"  environment: {difference}")
-        if report.first_mismatch_cycle is not None:
-            typer.echo(f"  {audit.describe_cycle(report.first_mismatch_cycle)}")
-        if report.first_tensor is not None:
-            typer.echo(f"  {audit.describe_tensor(report.first_tensor)}")
-        typer.echo(f"  audit: {audit_dir or verifying.audit_directory(path)}")
+    with faults.unread_allowed():
+        typer.echo(report.verdict)
+        if not quiet:
+            _print_details(report, audit_dir or verifying.audit_directory(path))
     raise SystemExit(report.exit_code)
+
+
+def _print_details(report: "AuditReport", audit_dir: Path) -> None:
+    from tiny_agent_trainer.meta import audit
+
+    for reason in report.reasons:
+        typer.echo(f"  {reason}")
+    for difference in report.environment:
+        typer.echo(f"  environment: {difference}")
+    if report.first_mismatch_cycle is not None:
+        typer.echo(f"  {audit.describe_cycle(report.first_mismatch_cycle)}")
+    if report.first_tensor is not None:
+        typer.echo(f"  {audit.describe_tensor(report.first_tensor)}")
+    typer.echo(f"  audit: {audit_dir}")
