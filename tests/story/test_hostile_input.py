@@ -7,6 +7,7 @@ Not tested here: hostile archives (tests/tamper/test_archive_tamper.py), single 
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -301,6 +302,17 @@ def test_a_folder_of_images_trains(tmp_path: Path) -> None:
     config = write(tmp_path, FOLDER_CONFIG)
     done = call("--config", config, "--data", tmp_path / "images", "--results", tmp_path / "r")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_size_beyond_memory_ends_with_12_and_names_the_bytes(tmp_path: Path) -> None:
+    config = write(tmp_path, CONFIG + "[tokenizer]\nresize = 1000000\n")
+    done = call("--config", config, "--results", tmp_path / "results")
+    assert done.returncode == 12, done.stderr
+    needed = re.search(r"\[tokenizer\] resize: .* 1 x 1000000 x 1000000, (\d+) bytes", done.stderr)
+    assert needed is not None, done.stderr
+    assert int(needed[1]) > 30 * 1000000**2
+    assert re.search(r"of which \d+ bytes are available", done.stderr)
+    assert not list((tmp_path / "results").iterdir())
 
 
 def test_one_class_only_ends_with_12(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
-from tiny_agent_trainer.tokenizer import statistics, tokenization
+from tiny_agent_trainer.tokenizer import memory, statistics, tokenization
 from tiny_agent_trainer.tokenizer.samples import (
     SPLITS,
     Dataset,
@@ -95,7 +95,8 @@ def build_cohort(dataset: Dataset, options: TokenizerSection, *, allow_leaks: bo
     """Number, check and prepare a dataset.
 
     Raises:
-        DatasetError: No sample in a split, one class only, images of different shapes.
+        DatasetError: No sample in a split, one class only, images of different shapes, or more of
+            them than memory holds.
         LeakError: A patient or an image in two splits, unless `allow_leaks`.
     """
     order, pixel_digests = _order(dataset)
@@ -205,6 +206,7 @@ def _prepare_all(
     listed: Sequence[Sample],
     options: TokenizerSection,
 ) -> npt.NDArray[np.integer]:
+    memory.require_room(len(images), images[0], options)
     first = tokenization.prepare(images[0], options)
     prepared = np.empty((len(images), *first.shape), first.dtype)
     for index, image in enumerate(images):

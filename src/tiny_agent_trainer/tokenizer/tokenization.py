@@ -198,6 +198,14 @@ def prepare(stored: samples.StoredArray, options: TokenizerSection) -> npt.NDArr
     return np.ascontiguousarray(np.moveaxis(image, -1, 0))
 
 
+def prepared_shape(stored: Sequence[int], options: TokenizerSection) -> tuple[int, ...]:
+    """The shape that `prepare` gives to an image of a stored shape, without making it."""
+    *spatial, channels = stored
+    is_changed = {channels, options.channels} == {1, 3}
+    edges = (options.resize or length for length in spatial)
+    return (options.channels if is_changed else channels, *edges)
+
+
 def _gray(image: samples.StoredArray) -> samples.StoredArray:
     """Luma of ITU-R BT.601 in 16-bit integers: (19595 R + 38470 G + 7471 B + 2^15) / 2^16."""
     weights = np.array([19595, 38470, 7471], np.int64)
