@@ -8,6 +8,7 @@ disk becomes a `StorageError` that names the path, and what was there before sta
 """
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -178,6 +179,41 @@ class Appender:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Keep every other process that asks for this file or directory waiting.
+
+    The lock is advisory and ends with the process. A file system that knows no locks keeps nobody
+    away; what is written there is as safe as without this function.
+
+    Raises:
+        StorageError: There is no such file, or it may not be written to.
+    """
+    with refusals(path):
+        access = os.O_RDONLY if path.is_dir() else os.O_RDWR
+        descriptor = os.open(path, access | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Keep those waiting who ask for a file with `exclusive`, if it can be opened and locked."""
+    descriptor = -1
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    try:
+        yield
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 @contextmanager

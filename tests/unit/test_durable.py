@@ -6,7 +6,9 @@ power, of which a test can only see that the right calls are made in the right o
 """
 
 import errno
+import fcntl
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -215,6 +217,62 @@ class TestAppender:
         appender.close()
         with pytest.raises(OSError, match="descriptor"):
             appender.append(b"more")
+
+
+class TestLocks:
+    """Whoever asks for what another one holds has to wait."""
+
+    @staticmethod
+    def enter(lock, path):
+        """A thread that gets the lock and ends; locks are between open files, not processes."""
+
+        def get():
+            with lock(path):
+                pass
+
+        thread = threading.Thread(target=get, daemon=True)
+        thread.start()
+        thread.join(0.2)
+        return thread
+
+    @pytest.mark.parametrize("is_directory", [False, True])
+    @pytest.mark.parametrize("other", [durable.exclusive, durable.shared])
+    def test_an_exclusive_lock_keeps_everybody_waiting(self, tmp_path, other, is_directory):
+        path = tmp_path if is_directory else tmp_path / "file"
+        (tmp_path / "file").write_bytes(b"")
+        with durable.exclusive(path):
+            waiting = self.enter(other, path)
+            assert waiting.is_alive()
+        waiting.join(5)
+        assert not waiting.is_alive()
+
+    def test_a_shared_lock_keeps_writers_waiting_and_readers_not(self, tmp_path):
+        path = tmp_path / "file"
+        path.write_bytes(b"")
+        with durable.shared(path):
+            assert not self.enter(durable.shared, path).is_alive()
+            waiting = self.enter(durable.exclusive, path)
+            assert waiting.is_alive()
+        waiting.join(5)
+        assert not waiting.is_alive()
+
+    def test_a_reader_without_a_file_goes_on_and_a_writer_does_not(self, tmp_path):
+        os.mkfifo(tmp_path / "fifo")
+        for name in ("absent", "fifo"):
+            with durable.shared(tmp_path / name):
+                pass
+        with (
+            pytest.raises(errors.StorageError, match="no such directory: "),
+            durable.exclusive(tmp_path / "absent" / "file"),
+        ):
+            pass
+
+    @pytest.mark.parametrize("lock", [durable.exclusive, durable.shared])
+    def test_a_file_system_without_locks_is_no_hindrance(self, tmp_path, monkeypatch, lock):
+        (tmp_path / "file").write_bytes(b"")
+        monkeypatch.setattr(fcntl, "flock", refuse(errno.ENOLCK))
+        with lock(tmp_path / "file"):
+            pass
 
 
 class TestDirectories:

@@ -129,8 +129,9 @@ def _remove_leftover(run: Path) -> None:
 def _note(run: Path, time: clock.Clock) -> None:
     entries = journal.read(run / layout.JOURNAL)
     if not entries or entries[-1].event != ARCHIVED:
-        journal.Journal(run / layout.JOURNAL, time).append(ARCHIVED)
-    status.refresh_status(run)
+        status.note(run, time, ARCHIVED)
+    else:
+        status.refresh_status(run)
 
 
 def _write_verified(run: Path, sealed: manifest.Manifest, target: Path) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tiny_agent_trainer import canonical, digests, errors
+from tiny_agent_trainer import canonical, digests, durable, errors
 from tiny_agent_trainer.experiments import journal, layout, manifest, status
 from tiny_agent_trainer.meta import chronicle_reader, chronicle_scan, records
 
@@ -243,6 +243,13 @@ def _check_growing_files(
 ) -> list[Finding]:
     if layout.JOURNAL not in present:
         return []
+    with durable.shared(run / layout.JOURNAL):
+        return _check_held_files(run, sealed, present)
+
+
+def _check_held_files(
+    run: Path, sealed: manifest.Manifest, present: dict[str, os.stat_result]
+) -> list[Finding]:
     data, found = _read_bounded(run, layout.JOURNAL, present)
     if data is None:
         return found

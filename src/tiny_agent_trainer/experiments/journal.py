@@ -2,9 +2,10 @@
 """`observed/journal.jsonl`: what happened to a run, when; only ever appended to, and chained.
 
 Guarantees:
-    When `append` returns, the line survives the loss of power. A change to any byte of any line is
-    found and its line named. Not claimed: that lines cut off the end or a journal written anew show
-    by themselves; the manifest holds the sealed part, and status.html the rest.
+    When `append` returns, the line survives the loss of power. Processes wait for each other, so
+    that no line is lost. A change to any byte of any line is found and its line named. Not claimed:
+    that lines cut off the end or a journal written anew show by themselves; the manifest holds the
+    sealed part, and status.html the rest.
 
 Source:
     docs/formats/run-v1.md [R-7], [R-8].
@@ -12,8 +13,8 @@ Source:
 
 import hashlib
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -50,7 +51,7 @@ class Entry:
 
 
 class Journal:
-    """A journal open for appending.
+    """A journal open for appending, by any number of processes.
 
     A last line without its newline is a write that was interrupted; it is cut off on opening.
 
@@ -64,42 +65,61 @@ class Journal:
     """
 
     def __init__(self, path: Path, clock: clock.Clock) -> None:
-        data = _read_bytes(path) if path.exists() else b""
-        whole = data[: data.rfind(b"\n") + 1]
-        entries = decode(whole, str(path))
         self._path = path
         self._clock = clock
-        self._number = len(entries)
-        self._chain = entries[-1].chain if entries else START
-        self._length_bytes = len(whole)
-        with durable.Appender(path, len(whole)) as appender:
-            appender.sync()
+        if not path.exists():
+            durable.Appender(path).close()
+        with held(path):
+            _, length_bytes = _read_whole(path)
+            with durable.Appender(path, length_bytes) as appender:
+                appender.sync()
 
     def append(self, event: str, **facts: canonical.JsonValue) -> Entry:
-        """Add one line and sync it.
+        """Add one line and sync it; what another process added meanwhile stays before it.
 
         Raises:
             ValueError: A fact that is not JSON; nothing is written then.
+            IntegrityError: The chain does not hold.
             StorageError: The disk is full, read-only or not permitted, or the journal has grown
                 to its limit; what the disk took of the line is cut off again.
         """
-        number, at = self._number + 1, clock.iso(self._clock.now_utc())
-        chain = _chain_of(self._chain, number, at, event, facts)
-        entry = Entry(number=number, at=at, event=event, facts=facts, chain=chain)
-        line = encode(entry)
-        if self._length_bytes + len(line) > layout.GROWING_BYTES:
-            raise _too_long(self._path)
-        try:
-            with durable.Appender(self._path, self._length_bytes) as appender:
-                appender.append(line)
-                appender.sync()
-        except BaseException:
-            with suppress(OSError):
-                os.truncate(self._path, self._length_bytes)
-            raise
-        self._number, self._chain = number, chain
-        self._length_bytes += len(line)
-        return entry
+        with held(self._path):
+            return append_held(self._path, self._clock, event, facts)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep the other processes that read or write a journal waiting.
+
+    Raises:
+        IntegrityError: There is no such file.
+        StorageError: It may not be written to.
+    """
+    _require_file(path)
+    with durable.exclusive(path):
+        yield
+
+
+def append_held(
+    path: Path, now: clock.Clock, event: str, facts: Mapping[str, canonical.JsonValue]
+) -> Entry:
+    """`Journal.append` for a caller who has it `held`."""
+    entries, length_bytes = _read_whole(path)
+    number, at = len(entries) + 1, clock.iso(now.now_utc())
+    chain = _chain_of(entries[-1].chain if entries else START, number, at, event, facts)
+    entry = Entry(number=number, at=at, event=event, facts=facts, chain=chain)
+    line = encode(entry)
+    if length_bytes + len(line) > layout.GROWING_BYTES:
+        raise _too_long(path)
+    try:
+        with durable.Appender(path, length_bytes) as appender:
+            appender.append(line)
+            appender.sync()
+    except BaseException:
+        with suppress(OSError):
+            os.truncate(path, length_bytes)
+        raise
+    return entry
 
 
 def read(path: Path) -> list[Entry]:
@@ -108,6 +128,12 @@ def read(path: Path) -> list[Entry]:
     Raises:
         IntegrityError: The file is not there, or a line is wrong; the line is named.
     """
+    with durable.shared(path):
+        return read_held(path)
+
+
+def read_held(path: Path) -> list[Entry]:
+    """`read` for a caller who has it `held`."""
     return decode(_read_bytes(path), str(path))
 
 
@@ -178,15 +204,30 @@ def _chain_of(
     return hashlib.sha256(before.encode() + rest).hexdigest()
 
 
+def _read_whole(path: Path) -> tuple[list[Entry], int]:
+    """The entries, and how many bytes they take; a line without its end is not among them."""
+    data = _read_bytes(path)
+    whole = data[: data.rfind(b"\n") + 1]
+    return decode(whole, str(path)), len(whole)
+
+
 def _read_bytes(path: Path) -> bytes:
+    _require_file(path)
     try:
-        if path.is_symlink() or not path.is_file():
-            raise _damage(str(path), "no such file")
         if path.stat().st_size > layout.GROWING_BYTES:
             raise _damage(str(path), f"more than {layout.GROWING_BYTES} bytes")
         return path.read_bytes()
     except OSError as error:
         raise _damage(str(path), error.strerror or type(error).__name__) from error
+
+
+def _require_file(path: Path) -> None:
+    try:
+        is_file = path.is_file() and not path.is_symlink()
+    except OSError as error:
+        raise _damage(str(path), error.strerror or type(error).__name__) from error
+    if not is_file:
+        raise _damage(str(path), "no such file")
 
 
 def _too_long(path: Path) -> errors.StorageError:

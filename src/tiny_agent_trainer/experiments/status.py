@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tiny_agent_trainer import canonical, durable
+from tiny_agent_trainer import canonical, clock, durable
 from tiny_agent_trainer.experiments import journal, layout, manifest
 
 VERIFIED: Final = "verified"
@@ -83,6 +83,18 @@ def render_status(sealed: manifest.Manifest, entries: Sequence[journal.Entry]) -
     return page.encode()
 
 
+def note(run: Path, now: clock.Clock, event: str, **facts: canonical.JsonValue) -> None:
+    """Add a line to the journal of a sealed run and write the page anew; nobody comes between.
+
+    Raises:
+        IntegrityError: The manifest or the journal is damaged.
+        StorageError: The disk is full, read-only or not permitted.
+    """
+    with journal.held(run / layout.JOURNAL):
+        journal.append_held(run / layout.JOURNAL, now, event, facts)
+        _write_page(run)
+
+
 def refresh_status(run: Path) -> None:
     """Write the page of a sealed run anew, after a line was added to its journal.
 
@@ -90,8 +102,13 @@ def refresh_status(run: Path) -> None:
         IntegrityError: The manifest or the journal is damaged.
         StorageError: The disk is full, read-only or not permitted.
     """
+    with journal.held(run / layout.JOURNAL):
+        _write_page(run)
+
+
+def _write_page(run: Path) -> None:
     sealed = manifest.read_manifest_of(run)
-    entries = journal.read(run / layout.JOURNAL)
+    entries = journal.read_held(run / layout.JOURNAL)
     durable.write_atomic(run / layout.STATUS, render_status(sealed, entries))
 
 

@@ -21,7 +21,6 @@ from tiny_agent_trainer.config import trainer_config
 from tiny_agent_trainer.experiments import (
     identity,
     integrity,
-    journal,
     layout,
     manifest,
     rerun,
@@ -367,17 +366,16 @@ def _first_tensor(
 
 def _write(directory: Path, report: audit.AuditReport, made: Path | None) -> None:
     durable.make_directory(directory)
-    durable.write_atomic(directory / "audit.json", audit.encode_audit(report))
-    durable.write_atomic(directory / "determinism_audit.log", audit.encode_log(report))
-    if made is not None and report.verdict == "different":
-        shutil.rmtree(directory / "rerun", ignore_errors=True)
-        shutil.copytree(made, directory / "rerun")
+    with durable.exclusive(directory):
+        durable.write_atomic(directory / "audit.json", audit.encode_audit(report))
+        durable.write_atomic(directory / "determinism_audit.log", audit.encode_log(report))
+        if made is not None and report.verdict == "different":
+            shutil.rmtree(directory / "rerun", ignore_errors=True)
+            shutil.copytree(made, directory / "rerun")
 
 
 def _note(run: Path, report: audit.AuditReport, now: clock.Clock) -> None:
     """Write the verdict into a sound run's journal; an archive has none that may grow."""
     if report.run_digest_a is None or not run.is_dir():
         return
-    book = journal.Journal(run / layout.JOURNAL, now)
-    book.append(status.VERIFIED, verdict=report.verdict, run_digest=report.run_digest_b)
-    status.refresh_status(run)
+    status.note(run, now, status.VERIFIED, verdict=report.verdict, run_digest=report.run_digest_b)

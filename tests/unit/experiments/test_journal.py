@@ -6,6 +6,8 @@ Not tested here: the format's clauses (tests/conformance/test_run.py), every byt
 
 import errno
 import hashlib
+import subprocess
+import sys
 
 import pytest
 
@@ -36,6 +38,40 @@ def test_lines_come_back(path):
 def test_a_journal_is_continued(path, fixed_clock):
     entry = journal.Journal(path, fixed_clock).append("verified", verdict="identical")
     assert entry == journal.read(path)[2]
+
+
+def test_a_line_of_another_writer_is_kept_and_continued(path, fixed_clock):
+    one, other = (journal.Journal(path, fixed_clock) for _ in range(2))
+    one.append("verified", by="one")
+    other.append("verified", by="other")
+    one.append("verified", by="one again")
+    found = journal.read(path)
+    assert [entry.facts.get("by") for entry in found[2:]] == ["one", "other", "one again"]
+    assert [entry.number for entry in found] == [1, 2, 3, 4, 5]
+
+
+def test_no_line_is_lost_when_processes_write_at_once(path):
+    program = (
+        "import pathlib, sys\n"
+        "from tiny_agent_trainer import clock\n"
+        "from tiny_agent_trainer.experiments import journal\n"
+        "sys.stdin.readline()\n"
+        "for count in range(20):\n"
+        "    book = journal.Journal(pathlib.Path(sys.argv[1]), clock.SystemClock())\n"
+        "    book.append('verified', by=sys.argv[2], count=count)\n"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", program, path, name], stdin=subprocess.PIPE)
+        for name in "abc"
+    ]
+    for writer in writers:
+        writer.stdin.write(b"go\n")
+        writer.stdin.flush()
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    found = journal.read(path)[2:]
+    assert sorted((e.facts["by"], e.facts["count"]) for e in found) == [
+        (name, count) for name in "abc" for count in range(20)
+    ]
 
 
 def test_the_seal_point_is_length_and_digest(path):
