@@ -2,15 +2,18 @@
 """A new run directory: complete with its inputs before anyone can see it, and never shared.
 
 Everything is written into a hidden directory, which is then renamed; a run that can be seen can be
-continued. Two runs that start in the same second get different names.
+continued. Two runs that start in the same second get different names. What a killed start leaves
+is removed by the next one.
 """
 
 import dataclasses
 import errno
 import fcntl
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,9 @@ from tiny_agent_trainer.meta import ustar
 
 _SUFFIX_LIMIT = 10_000
 """Runs of one configuration in one second."""
+
+_HIDDEN_NAME = re.compile(r"\..+_\d{8}T\d{6}Z\.\d+" + re.escape(durable.TEMPORARY_SUFFIX))
+"""A run's name between a dot and the number of the process that makes it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,23 +48,20 @@ class RunLock:
     """
 
     def __init__(self, run: Path) -> None:
-        self._descriptor = os.open(run / layout.CONFIG, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self.close()
+        self._descriptor = _try_lock(run / layout.CONFIG)
+        if self._descriptor is None:
             raise errors.ResumeError(
                 where=str(run),
                 expected="a run that nobody is working on",
                 found="another process is training it",
                 remedy="wait for that process, or stop it",
-            ) from error
+            )
 
     def close(self) -> None:
         """Let go."""
-        if self._descriptor >= 0:
+        if self._descriptor is not None:
             os.close(self._descriptor)
-            self._descriptor = -1
+            self._descriptor = None
 
 
 def start_run(results: Path, inputs: Inputs, now: clock.Clock) -> tuple[Path, RunLock]:
@@ -72,13 +75,53 @@ def start_run(results: Path, inputs: Inputs, now: clock.Clock) -> tuple[Path, Ru
     """
     name = f"{inputs.loaded.stem}_{clock.compact(now.now_utc())}"
     _require_archivable(name, inputs.loaded.stem)
-    hidden = results / f".{name}.{os.getpid()}{durable.TEMPORARY_SUFFIX}"
-    try:
+    with _hidden_directory(results, name) as hidden:
         lock = _fill(hidden, inputs, now)
         return _claim(hidden, results, name), lock
+
+
+def _try_lock(path: Path) -> int | None:
+    """A descriptor that holds a file or directory until it is closed; None if that fails."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+@contextmanager
+def _hidden_directory(results: Path, name: str) -> Iterator[Path]:
+    """A new directory that nobody sees; it is gone if it could not be filled and renamed.
+
+    It is made and locked while `results` is held: one that is not locked has no living owner.
+    """
+    hidden = results / f".{name}.{os.getpid()}{durable.TEMPORARY_SUFFIX}"
+    with durable.exclusive(results):
+        _sweep(results)
+        durable.make_directory(hidden)
+        descriptor = _try_lock(hidden)
+    try:
+        yield hidden
     except BaseException:
         shutil.rmtree(hidden, ignore_errors=True)
         raise
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _sweep(results: Path) -> None:
+    """Delete hidden directories whose makers were killed; the caller holds `results`."""
+    for path in results.iterdir():
+        if not _HIDDEN_NAME.fullmatch(path.name):
+            continue
+        with suppress(OSError):  # renamed meanwhile, or not ours to open
+            descriptor = _try_lock(path)
+            if descriptor is not None:
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(descriptor)
 
 
 def _require_archivable(name: str, stem: str) -> None:
