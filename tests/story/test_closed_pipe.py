@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny_agent_trainer import errors
+from tiny_agent_trainer import canonical, errors
 
 UNREAD = errors.UNREAD_EXIT_CODE
 MAIN = "from tiny_agent_trainer.cli.main import main; main()"
@@ -120,3 +120,12 @@ def test_a_training_that_nobody_follows_stops_and_can_be_continued(tmp_path: Pat
     code, words = call(MAIN, "--resume", run, "--quiet", closed="")
     assert code == 0, words
     assert "run_digest" in words
+
+
+def test_a_comparison_leaves_its_page_when_nobody_reads_the_table(make_run, tmp_path: Path) -> None:
+    report = {"loss": 0.5, "metrics": {"auroc": {"value": 0.75}}}
+    metrics = canonical.encode_line({"splits": {"val": report, "test": report}})
+    run = make_run(tmp_path / "results", more={"metrics.json": metrics})
+    assert call(MAIN, "compare", run, run, closed="stdout") == (UNREAD, "")
+    (page,) = (tmp_path / "results" / "comparisons").iterdir()
+    assert "test auroc" in page.read_text()

@@ -24,6 +24,8 @@ def compare(
     from tiny_agent_trainer.experiments import compare as comparing
 
     comparison = comparing.compare_runs(runs)
+    directory = output or runs[0].resolve().parent / "comparisons"
+    page = comparing.write_comparison(comparison, directory)
     rows = [("run_digest", [digests.short(value) for value in comparison.run_digests])]
     rows += [(key, list(values)) for key, values in comparison.config]
     rows += [
@@ -36,5 +38,4 @@ def compare(
     Console().print(table)
     verdict = "identical" if comparison.identical else "different"
     typer.echo(f"results   {verdict}")
-    directory = output or runs[0].resolve().parent / "comparisons"
-    typer.echo(f"page      {comparing.write_comparison(comparison, directory)}")
+    typer.echo(f"page      {page}")

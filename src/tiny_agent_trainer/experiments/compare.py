@@ -11,6 +11,9 @@ from tiny_agent_trainer.experiments import sealed
 
 _ABSENT = "-"
 
+_STEM_BYTES = 200
+"""Length of the runs' names in the name of a page; with more, no file system takes it."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -83,17 +86,22 @@ def cells(values: Sequence[float | None], differences: Sequence[float | None]) -
 
 
 def write_comparison(comparison: Comparison, directory: Path) -> Path:
-    """Write the Markdown page into `directory`, named after the runs.
+    """Write the Markdown page into `directory`, named after the runs and after what it says.
+
+    Another comparison of runs with the same names gets another page. A page that is there already
+    is of this comparison, and stays as it is.
 
     Raises:
         StorageError: The disk refuses.
     """
     durable.make_directory(directory)
+    page = encode_markdown(comparison)
     stem = "_vs_".join(comparison.names)
-    if len(stem.encode()) > 200:
-        stem = f"{len(comparison.names)}_runs_{digests.sha256_hex(stem.encode())[:12]}"
-    path = directory / f"{stem}.md"
-    durable.write_atomic(path, encode_markdown(comparison))
+    if len(stem.encode()) > _STEM_BYTES:
+        stem = f"{len(comparison.names)}_runs"
+    path = directory / f"{stem}_{digests.sha256_hex(page)[:12]}.md"
+    if not path.exists():
+        durable.write_atomic(path, page)
     return path
 
 
