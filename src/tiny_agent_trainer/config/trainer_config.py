@@ -22,6 +22,9 @@ from tiny_agent_trainer.config.validator import ValidatorSection
 CONFIG_SIZE_LIMIT_BYTES = 1 << 20
 """A larger file is refused before it is parsed."""
 
+_BYTE_ORDER_MARK = "\ufeff"
+"""What some editors write before UTF-8; `tomllib` takes it for a key."""
+
 
 class TrainerConfig(section.Section):
     """An experiment. Every section has defaults; an empty file trains the phantom."""
@@ -70,11 +73,13 @@ def read_config(path: Path) -> LoadedConfig:
 def parse_config(text: bytes, path: str) -> TrainerConfig:
     """Turn TOML bytes into a configuration; `path` is for messages only.
 
+    One byte order mark at the start is let through, as TOML 1.0 means it (toml-lang/toml#437).
+
     Raises:
         ConfigError: Not UTF-8, not TOML, or with faults; all are listed with their lines.
     """
     try:
-        source = text.decode("utf-8")
+        source = text.decode("utf-8").removeprefix(_BYTE_ORDER_MARK)
         values = tomllib.loads(source)
     except UnicodeDecodeError as error:
         raise errors.ConfigError(path, [f"{path}: byte {error.start} is not UTF-8"]) from error

@@ -213,6 +213,9 @@ class TestFiles:
             (b"[engine\n", "not TOML"),
             (b"a = 1\na = 2\n", "not TOML"),
             (b"\x00", "not TOML"),
+            (b"\xef\xbb\xbf\xef\xbb\xbf[engine]\n", "not TOML"),
+            (b"[engine]\n\xef\xbb\xbfepochs = 3\n", "not TOML"),
+            (b"\xef\xbb\xbf[engine]\nname = \xff", "byte 19 is not UTF-8"),
             (b"[engine]\nepochs = 1" + b"0" * 5000, "4300"),
             (b"a = " + b"[" * 5000 + b"]" * 5000, "nested too deeply"),
         ],
@@ -223,6 +226,17 @@ class TestFiles:
         (fault,) = caught.value.faults
         assert fault.startswith("x.toml: ")
         assert said in fault
+
+    def test_a_byte_order_mark_changes_neither_values_nor_lines_and_is_kept(self, tmp_path):
+        text = "\ufeff[engine]\nepochs = 7\n"
+        path = tmp_path / "marked.toml"
+        path.write_text(text, encoding="utf-8")
+        found = read_config(path)
+        assert found.config.engine.epochs == 7
+        assert found.config.digest() == parse(text[1:]).digest()
+        assert found.text == path.read_bytes()
+        assert only_fault_of("\ufeffepoch = 1\n").startswith("x.toml:1: epoch: unknown key")
+        assert only_fault_of("\ufeff[engine]\nepoch = 1\n").startswith("x.toml:2: engine.epoch")
 
     def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(self, tmp_path):
         path = tmp_path / "large.toml"
