@@ -12,6 +12,21 @@ from tiny_agent_trainer.config import section, toml_lines
 
 _TAGGED_BY = ("name", "reader")
 
+_OTHER_NAMES = {
+    "auc": "auroc",
+    "roc_auc": "auroc",
+    "roc_auc_score": "auroc",
+    "acc": "accuracy",
+    "balanced_accuracy_score": "balanced_accuracy",
+    "f1": "macro_f1",
+    "f1_macro": "macro_f1",
+    "f1_score": "macro_f1",
+    "ap": "average_precision",
+    "auprc": "average_precision",
+    "pr_auc": "average_precision",
+}
+"""What other libraries and papers call a choice, too far from its name here to be guessed."""
+
 
 def describe_all(
     error: pydantic.ValidationError,
@@ -143,7 +158,8 @@ def _not_a_choice(chosen: object, listed: str) -> str:
 
 
 def _did_you_mean(word: str, valid: list[str]) -> str:
-    close = difflib.get_close_matches(word, valid, n=1)
+    known = _OTHER_NAMES.get(word.lower(), word.lower())
+    close = difflib.get_close_matches(known, valid, n=1)
     return f"; did you mean {close[0]}?" if close else "."
 
 
