@@ -148,3 +148,17 @@ INTERNAL_EXIT_CODE = 70
 def listed_errors() -> list[type[TrainerError]]:
     """All classes of error with an exit code of their own, in the order of their codes."""
     return sorted(TrainerError.__subclasses__(), key=lambda error: error.exit_code)
+
+
+class UnsupportedOperationError(TrainerError):
+    """A network does something that exact arithmetic does not define."""
+
+    exit_code = 23
+    title = "an operation has no exact definition"
+
+
+class WorkerError(TrainerError):
+    """A worker of a training died or could not be joined."""
+
+    exit_code = 24
+    title = "a worker is gone"

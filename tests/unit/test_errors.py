@@ -23,6 +23,8 @@ PUBLISHED = {
     "ResumeError": 20,
     "ModelError": 21,
     "PlatformError": 22,
+    "UnsupportedOperationError": 23,
+    "WorkerError": 24,
 }
 
 

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tensor (N, C, ...) as cells: the values of one channel of one sample, in either layout."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tiny_agent_trainer.exact import grids, threads
+from tiny_agent_trainer.exact.kernels import scan
+
+Cells = npt.NDArray[Any]
+"""One value per sample and channel, shape (N, C)."""
+
+_VALUES_OF_TASK: Final = 1 << 15
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a tensor of this shape lies in memory, and how kernels see it.
+
+    Attributes:
+        shape: (N, C, ...).
+        is_innermost: Channels are innermost; otherwise the places are.
+    """
+
+    shape: torch.Size
+    is_innermost: bool
+
+    @classmethod
+    def of(cls, x: torch.Tensor) -> "Layout":
+        """Innermost channels unless the tensor lies contiguously with channels second."""
+        return cls(x.shape, is_innermost=not x.is_contiguous())
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """(N, C)."""
+        return self.shape[0], self.shape[1]
+
+    @property
+    def places(self) -> int:
+        """Values of a cell."""
+        return int(np.prod(self.shape[2:], dtype=np.int64))
+
+    @property
+    def parts(self) -> int:
+        """Tasks that the places of one sample, or of one cell, are cut into."""
+        width = self.shape[1] if self.is_innermost else 1
+        return max(1, min(self.places, self.places * width // _VALUES_OF_TASK))
+
+    def view(self, x: torch.Tensor) -> npt.NDArray[np.float32]:
+        """(N, S, C), or (N * C, S, 1); a copy only where memory lies differently."""
+        samples, channels = self.cells
+        if self.is_innermost:
+            return grids.as_array(x.movedim(1, -1).contiguous()).reshape(samples, -1, channels)
+        return grids.as_array(x.contiguous()).reshape(samples * channels, -1, 1)
+
+    def empty(self) -> tuple[torch.Tensor, npt.NDArray[np.float32]]:
+        """A new tensor of this shape and layout, and its view."""
+        if self.is_innermost:
+            shape = (self.shape[0], *self.shape[2:], self.shape[1])
+            out = torch.empty(shape).movedim(-1, 1)
+        else:
+            out = torch.empty(self.shape)
+        return out, self.view(out)
+
+    def spread(self, cells_NC: Cells) -> Cells:
+        """Values per cell in the shape that kernels index."""
+        rows = self.cells[0] if self.is_innermost else self.cells[0] * self.cells[1]
+        full = np.broadcast_to(cells_NC, self.cells)
+        return np.ascontiguousarray(full).reshape(rows, -1)
+
+    def largest(self, array: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
+        """Bits of the largest magnitude of each cell, (N, C)."""
+        largest_NPC = np.zeros((array.shape[0], self.parts, array.shape[2]), np.int32)
+        tasks, bits = array.shape[0] * self.parts, array.view(np.int32)
+        if array.size:
+            threads.run(scan.largest_of_columns, tasks, bits, self.parts, largest_NPC)
+        largest_NC: npt.NDArray[np.int32] = largest_NPC.max(axis=1).reshape(self.cells)
+        return largest_NC
+
+    def add_up(self, kernel: Any, array: npt.NDArray[np.float32], *rest: Any) -> Cells:
+        """Run a kernel that writes two int64 per cell and part: (N, C, 2)."""
+        sums_NPC2 = np.zeros((array.shape[0], self.parts, array.shape[2], 2), np.int64)
+        threads.run(kernel, array.shape[0] * self.parts, array, *rest, sums_NPC2)
+        sums_NC2: Cells = sums_NPC2.sum(axis=1).reshape(*self.cells, 2)
+        return sums_NC2

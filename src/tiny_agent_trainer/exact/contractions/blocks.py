@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exponents of the blocks of operands. Equation (1) of `exact/README.md`."""
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tiny_agent_trainer.exact import grids, threads
+from tiny_agent_trainer.exact.kernels import scan
+
+Exponents: TypeAlias = npt.NDArray[np.int32]
+
+_ROWS_OF_PART = 512
+"""Rows that one task scans, so that few columns still occupy all threads."""
+
+
+def of_rows(x_RK: npt.NDArray[np.float32], what: str) -> Exponents:
+    """One exponent per row of a contiguous array."""
+    largest_R = np.zeros(len(x_RK), np.int32)
+    if x_RK.size:
+        threads.run(scan.largest_of_rows, len(x_RK), x_RK.view(np.int32), largest_R)
+    return _exponents(largest_R, what)
+
+
+def of_columns(x_BRC: npt.NDArray[np.float32], what: str) -> Exponents:
+    """One exponent per batch and column of a contiguous array."""
+    return _exponents(largest_of_columns(x_BRC), what)
+
+
+def of_samples(x_NDHWC: npt.NDArray[np.float32], what: str) -> Exponents:
+    """One exponent per sample."""
+    return of_rows(x_NDHWC.reshape(len(x_NDHWC), -1), what)
+
+
+def of_channels(x_NDHWC: npt.NDArray[np.float32], what: str) -> Exponents:
+    """One exponent per channel, the last axis."""
+    return of_columns(x_NDHWC.reshape(1, -1, x_NDHWC.shape[-1]), what).reshape(-1)
+
+
+def of_weight(weight: torch.Tensor, groups: int, what: str) -> tuple[Exponents, Exponents]:
+    """Exponents per output channel (O,) and per group and input channel (groups, C / groups)."""
+    flat = grids.as_array(weight.contiguous()).reshape(weight.shape[0] * weight.shape[1], -1)
+    largest = np.zeros(len(flat), np.int32)
+    if flat.size:
+        threads.run(scan.largest_of_rows, len(flat), flat.view(np.int32), largest)
+    largest_GOC = largest.reshape(groups, -1, weight.shape[1])
+    by_output = largest_GOC.max(axis=2, initial=0).reshape(-1)
+    return _exponents(by_output, what), _exponents(largest_GOC.max(axis=1, initial=0), what)
+
+
+def scales(exponents: Exponents) -> npt.NDArray[np.float32]:
+    """What a value is multiplied by to become an integer: 2^(13 - e), exactly."""
+    return np.ldexp(np.float32(1), grids.CONTRACTION_BITS - 1 - exponents)
+
+
+def powers(exponents: Exponents) -> npt.NDArray[np.float64]:
+    """What an integer stands for: 2^(e - 13), exactly."""
+    return np.ldexp(1.0, exponents - (grids.CONTRACTION_BITS - 1))
+
+
+def largest_of_columns(x_BRC: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
+    """Bits of max|x| of each column of each batch."""
+    batches, rows, columns = x_BRC.shape
+    parts = parts_of(rows)
+    largest_BPC = np.zeros((batches, parts, columns), np.int32)
+    if x_BRC.size:
+        bits = x_BRC.view(np.int32)
+        threads.run(scan.largest_of_columns, batches * parts, bits, parts, largest_BPC)
+    largest_BC: npt.NDArray[np.int32] = largest_BPC.max(axis=1)
+    return largest_BC
+
+
+def parts_of(rows: int) -> int:
+    """Into how many tasks the rows of an array are cut."""
+    return max(1, -(-rows // _ROWS_OF_PART))
+
+
+def _exponents(largest: npt.NDArray[np.int32], what: str) -> Exponents:
+    return grids.exponents(largest, grids.CONTRACTION_FLOOR, what)

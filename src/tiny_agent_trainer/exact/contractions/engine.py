@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an engine of contractions is: several compute the same integers by different means."""
+
+import abc
+
+import torch
+
+from tiny_agent_trainer.exact.contractions.geometry import Geometry
+
+
+class AbstractEngine(abc.ABC):
+    """Computes dot products of operands that were rounded once to 14 bits. Equations (1), (2).
+
+    Guarantees:
+        All engines return the same bits for the same arguments, whatever the number of threads.
+        Grids: of a product, one per row on the left and per column on the right. Of a convolution,
+        per sample of input and output gradient; per output channel of the weight (in the input
+        gradient per input channel); in the weight gradient per channel on both sides.
+
+    Raises:
+        NotFiniteError: An operand holds NaN or infinity.
+    """
+
+    name: str
+    """As the configuration and `doctor` call it."""
+
+    @abc.abstractmethod
+    def multiply(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """float32 (B, M, K) times (B, K, N): (B, M, N)."""
+
+    @abc.abstractmethod
+    def convolve(self, x: torch.Tensor, weight: torch.Tensor, shape: Geometry) -> torch.Tensor:
+        """Channels-innermost (N, D, H, W, C) with (O, C / groups, *kernel): (N, D', H', W', O)."""
+
+    @abc.abstractmethod
+    def input_gradient(
+        self, gradient: torch.Tensor, weight: torch.Tensor, shape: Geometry
+    ) -> torch.Tensor:
+        """(N, D', H', W', O) with the weight of the convolution: (N, D, H, W, C)."""
+
+    @abc.abstractmethod
+    def weight_gradient(
+        self, x: torch.Tensor, gradient: torch.Tensor, shape: Geometry
+    ) -> torch.Tensor:
+        """(N, D, H, W, C) with (N, D', H', W', O): (O, C / groups, D, H, W) of the kernel."""

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operands of contractions: float32 rounded once to int16, in the order in which they are read."""
+
+from typing import Any, Final
+
+import numpy as np
+
+from tiny_agent_trainer.exact.kernels.compiler import bits_of_float32, inlined, kernel
+from tiny_agent_trainer.exact.kernels.dot_block import COLUMNS
+
+_ROUNDER: Final = np.float32(12582912.0)
+"""1.5 * 2^23: adding it rounds a float32 below 2^22 to the nearest even integer."""
+
+_ROUNDER_BITS: Final = np.int32(0x4B400000)
+
+
+@inlined
+def quantise(x: Any, scale: Any) -> Any:
+    """X * scale to the nearest integer, ties to even; exact product, |x * scale| <= 2^13."""
+    return np.int16(bits_of_float32(x * scale + _ROUNDER) - _ROUNDER_BITS)
+
+
+@kernel
+def pack_rows(start: int, stop: int, x_RK: Any, scale_R: Any, packed_RK: Any) -> None:
+    """Rows, each on its grid; the contracted axis lies along the row."""
+    for row in range(start, stop):
+        scale = scale_R[row]
+        for k in range(x_RK.shape[1]):
+            packed_RK[row, k] = quantise(x_RK[row, k], scale)
+
+
+@kernel
+def pack_panels(
+    start: int,
+    stop: int,
+    x: Any,
+    shape: Any,
+    strides: Any,
+    scale_BN: Any,
+    panel_stride: int,
+    packed: Any,
+) -> None:
+    """Columns in panels of COLUMNS: within a panel by segment and pair, two values per column.
+
+    Args:
+        start, stop: Panels, counted through all batches.
+        x: float32, flat; value (b, s, t, u, n) at offset + the dot product with the strides.
+        shape: int64 (5,): batches; segments; two axes that run together along the contracted
+            axis within a segment; columns.
+        strides: int64 (6,): of these axes, and the offset.
+        scale_BN: float32.
+        panel_stride: From panel to panel, in values.
+        packed: int16, flat, zero where nothing is written.
+    """
+    columns = shape[4]
+    panels = -(-columns // COLUMNS)
+    pairs = (shape[2] * shape[3] + 1) // 2
+    for task in range(start, stop):
+        batch, first = task // panels, (task % panels) * COLUMNS
+        width = min(COLUMNS, columns - first)
+        for segment in range(shape[1]):
+            row = strides[5] + batch * strides[0] + segment * strides[1] + first * strides[4]
+            target = task * panel_stride + segment * pairs * COLUMNS * 2
+            for outer in range(shape[2]):
+                for inner in range(shape[3]):
+                    k = outer * shape[3] + inner
+                    source = row + outer * strides[2] + inner * strides[3]
+                    place = target + (k // 2) * COLUMNS * 2 + k % 2
+                    for column in range(width):
+                        value = x[source + column * strides[4]]
+                        packed[place + 2 * column] = quantise(
+                            value, scale_BN[batch, first + column]
+                        )
+
+
+@kernel
+def pack_row_pairs(start: int, stop: int, x_BKC: Any, scale_BC: Any, packed_BPC2: Any) -> None:
+    """Pairs of rows interleaved, each column on its grid; an odd last row meets zeros.
+
+    Args:
+        start, stop: Pairs, counted through all batches.
+        x_BKC: float32.
+        scale_BC: float32.
+        packed_BPC2: int16.
+    """
+    rows = x_BKC.shape[1]
+    pairs = packed_BPC2.shape[1]
+    for task in range(start, stop):
+        batch, pair = task // pairs, task % pairs
+        target_C2, scale_C = packed_BPC2[batch, pair], scale_BC[batch]
+        first_C = x_BKC[batch, 2 * pair]
+        if 2 * pair + 1 < rows:
+            _interleave(first_C, x_BKC[batch, 2 * pair + 1], scale_C, target_C2)
+        else:
+            _interleave_zeros(first_C, scale_C, target_C2)
+
+
+@kernel
+def pack_places(
+    start: int, stop: int, x_NDHWC: Any, scale_N: Any, offset_D: Any, packed_NDHWC: Any
+) -> None:
+    """Samples, each on its grid, into the middle of zeros; channels innermost.
+
+    Args:
+        start, stop: Samples.
+        x_NDHWC: float32.
+        scale_N: float32.
+        offset_D: int64 (3,): where the first value stands in the padded array.
+        packed_NDHWC: int16, larger in D, H and W.
+    """
+    _, depth, height, width, channels = x_NDHWC.shape
+    for n in range(start, stop):
+        for d in range(depth):
+            for h in range(height):
+                for w in range(width):
+                    source_C = x_NDHWC[n, d, h, w]
+                    target_C = packed_NDHWC[n, d + offset_D[0], h + offset_D[1], w + offset_D[2]]
+                    for channel in range(channels):
+                        target_C[channel] = quantise(source_C[channel], scale_N[n])
+
+
+@kernel
+def pack_pairs(
+    start: int, stop: int, x_NDHWC: Any, scale_C: Any, offset_D: Any, packed_NDHWC2: Any
+) -> None:
+    """Pairs of samples interleaved, each channel on its grid; an odd last sample meets zeros.
+
+    Args:
+        start, stop: Pairs of samples.
+        x_NDHWC: float32.
+        scale_C: float32.
+        offset_D: int64 (3,): where the first value stands in the padded array.
+        packed_NDHWC2: int16, with half the samples, larger in D, H and W.
+    """
+    samples, depth, height, width, _ = x_NDHWC.shape
+    for pair in range(start, stop):
+        for d in range(depth):
+            for h in range(height):
+                for w in range(width):
+                    target_C2 = packed_NDHWC2[
+                        pair, d + offset_D[0], h + offset_D[1], w + offset_D[2]
+                    ]
+                    first_C = x_NDHWC[2 * pair, d, h, w]
+                    if 2 * pair + 1 < samples:
+                        _interleave(first_C, x_NDHWC[2 * pair + 1, d, h, w], scale_C, target_C2)
+                    else:
+                        _interleave_zeros(first_C, scale_C, target_C2)
+
+
+@inlined
+def _interleave(first_C: Any, second_C: Any, scale_C: Any, target_C2: Any) -> None:
+    for channel in range(len(first_C)):
+        target_C2[channel, 0] = quantise(first_C[channel], scale_C[channel])
+        target_C2[channel, 1] = quantise(second_C[channel], scale_C[channel])
+
+
+@inlined
+def _interleave_zeros(first_C: Any, scale_C: Any, target_C2: Any) -> None:
+    for channel in range(len(first_C)):
+        target_C2[channel, 0] = quantise(first_C[channel], scale_C[channel])
+        target_C2[channel, 1] = 0

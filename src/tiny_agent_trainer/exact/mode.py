@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The context in which every tensor operation is looked up in the table, and no other runs."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias, final
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from tiny_agent_trainer import errors
+from tiny_agent_trainer.exact import places
+from tiny_agent_trainer.exact.table import TABLE
+
+Refusal: TypeAlias = errors.NotFiniteError | errors.UnsupportedOperationError
+Note: TypeAlias = Callable[[str, Refusal], None]
+
+_HALF = frozenset({torch.float16, torch.bfloat16})
+
+
+@final
+class ExactMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types
+    """Sends each ATen call, forward, backward and of the optimiser, to the table.
+
+    Args:
+        note: Told of every refused operation, which torch then computes; without it they raise.
+    """
+
+    def __init__(self, note: Note | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._note = note
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run the table's implementation.
+
+        Raises:
+            UnsupportedOperationError: The operation is not in the table, or its tensors are of
+                half precision.
+            NotFiniteError: An operand holds NaN or infinity where a grid or a sum is made.
+        """
+        del types
+        kwargs = kwargs or {}
+        try:
+            return self._compute(operation, args, kwargs)
+        except (errors.NotFiniteError, errors.UnsupportedOperationError) as error:
+            if self._note is None:
+                raise
+            self._note(str(operation), error)
+            return operation(*args, **kwargs)
+
+    def _compute(self, operation: Any, args: Any, kwargs: Any) -> Any:
+        implementation = TABLE.get(operation)
+        if implementation is None:
+            return self._decompose(operation, args, kwargs)
+        try:
+            result = implementation(*args, **kwargs)
+        except (errors.NotFiniteError, errors.UnsupportedOperationError) as error:
+            raise _placed(error) from None
+        _require_full_precision(operation, result)
+        return result
+
+    def _decompose(self, operation: Any, args: Any, kwargs: Any) -> Any:
+        """Take an operation that torch itself composes of others apart; refuse any other."""
+        with self:
+            result = operation.decompose(*args, **kwargs)
+        if result is NotImplemented:
+            raise _refused(operation)
+        return result
+
+
+@contextlib.contextmanager
+def arithmetic(note: Note | None = None) -> Iterator[None]:
+    """Everything computed inside is exact arithmetic (EXACT in `docs/promise.md`).
+
+    Args:
+        note: Told of refused operations, which are then torch's own; see `survey.py`.
+
+    Raises:
+        UnsupportedOperationError: Autocast is on.
+    """
+    if torch.is_autocast_enabled("cpu"):
+        raise errors.UnsupportedOperationError(
+            where="exact arithmetic",
+            expected="float32 operations",
+            found="torch.autocast, which computes in half precision",
+            remedy="leave autocast away; exact arithmetic is as fast without it",
+        )
+    with sdpa_kernel(SDPBackend.MATH), ExactMode(note):
+        yield
+
+
+def _require_full_precision(operation: Any, result: Any) -> None:
+    for value in (result,) if isinstance(result, torch.Tensor) else tree_iter(result):
+        if isinstance(value, torch.Tensor) and value.dtype in _HALF:
+            raise errors.UnsupportedOperationError(
+                where=places.current(),
+                expected="float32 tensors",
+                found=f"{operation} with a result of {value.dtype}",
+                remedy="remove the conversion: half precision rounds in an order of its own",
+            )
+
+
+def _refused(operation: Any) -> errors.UnsupportedOperationError:
+    return errors.UnsupportedOperationError(
+        where=places.current(),
+        expected="an operation that exact arithmetic defines",
+        found=str(operation),
+        remedy='write the layer with other operations, or choose arithmetic = "native"',
+    )
+
+
+def _placed(error: Refusal) -> Refusal:
+    return type(error)(
+        where=f"{error.where} of {places.current()}",
+        expected=error.expected,
+        found=error.found,
+        remedy=error.remedy,
+    )

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ATen operations that exact arithmetic knows; any other is refused."""
+
+from tiny_agent_trainer.exact.table import (
+    activations,
+    bounds,
+    convolution,
+    elementwise,
+    indexing,
+    interpolation,
+    losses,
+    matmul,
+    movement,
+    normalisation,
+    pooling,
+    random,
+    reductions,
+    softmax,
+)
+from tiny_agent_trainer.exact.table.registry import TABLE
+
+__all__ = [
+    "TABLE",
+    "activations",
+    "bounds",
+    "convolution",
+    "elementwise",
+    "indexing",
+    "interpolation",
+    "losses",
+    "matmul",
+    "movement",
+    "normalisation",
+    "pooling",
+    "random",
+    "reductions",
+    "softmax",
+]

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Matrix products. A bias is a second rounding."""
+
+import torch
+
+from tiny_agent_trainer.exact.contractions import current
+from tiny_agent_trainer.exact.table.registry import implements
+
+aten = torch.ops.aten
+
+
+@implements(aten.mm.default)
+def mm(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """(M, K) times (K, N)."""
+    return current.engine().multiply(left[None], right[None])[0]
+
+
+@implements(aten.bmm.default)
+def bmm(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """(B, M, K) times (B, K, N)."""
+    return current.engine().multiply(left, right)
+
+
+@implements(aten.addmm.default)
+def addmm(
+    bias: torch.Tensor,
+    left: torch.Tensor,
+    right: torch.Tensor,
+    *,
+    beta: float = 1,
+    alpha: float = 1,
+) -> torch.Tensor:
+    """Product, times alpha, plus beta times bias; each a rounding of its own."""
+    return _add_scaled(mm(left, right), bias, beta, alpha)
+
+
+@implements(aten.baddbmm.default)
+def baddbmm(
+    bias: torch.Tensor,
+    left: torch.Tensor,
+    right: torch.Tensor,
+    *,
+    beta: float = 1,
+    alpha: float = 1,
+) -> torch.Tensor:
+    """The same for batches."""
+    return _add_scaled(bmm(left, right), bias, beta, alpha)
+
+
+@implements(aten.dot.default, aten.vdot.default)
+def dot(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """(K,) times (K,)."""
+    return mm(left[None], right[:, None])[0, 0]
+
+
+@implements(aten.mv.default)
+def mv(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """(M, K) times (K,)."""
+    return mm(left, right[:, None])[:, 0]
+
+
+def _add_scaled(
+    product: torch.Tensor, bias: torch.Tensor, beta: float, alpha: float
+) -> torch.Tensor:
+    if alpha != 1:
+        product.mul_(alpha)
+    if beta == 0:
+        return product
+    return product.add_(bias if beta == 1 else bias * beta)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The team of threads that kernels run on; its size is an observation, never part of a result."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tiny_agent_trainer.exact.kernels import team
+
+_current = team.Team(1)
+
+
+def set_threads(threads: int) -> None:
+    """Run kernels on this many threads from now on; the calling thread is one of them."""
+    global _current  # noqa: PLW0603  # one team per process, like torch's own
+    if threads != _current.threads:
+        _current.close()
+        _current = team.Team(threads)
+
+
+def get_threads() -> int:
+    """How many threads kernels run on."""
+    return _current.threads
+
+
+def run(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
+    """Call `kernel(start, stop, *arguments)` on parts of `range(count)`, all at once."""
+    _current.run(kernel, count, *arguments)

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every test of exact arithmetic begins with one thread and the fastest engine."""
+
+import pytest
+
+from tiny_agent_trainer.exact import threads
+from tiny_agent_trainer.exact.contractions import current
+
+
+@pytest.fixture(params=sorted(current.ENGINES))
+def engine(request):
+    return current.ENGINES[request.param]
+
+
+@pytest.fixture(autouse=True)
+def one_team():
+    yield
+    threads.set_threads(1)
+    current.set_engine("auto")

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machinery of kernels: teams of threads, the cache of machine code, random words.
+
+Not tested here: what kernels compute (tests/reference/exact).
+"""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from tiny_agent_trainer import randomness
+from tiny_agent_trainer.exact import draws, threads
+from tiny_agent_trainer.exact.kernels import compiler, team
+
+
+class TestTeam:
+    """Every iteration runs exactly once."""
+
+    @pytest.mark.parametrize("number", [1, 2, 3, 7])
+    @pytest.mark.parametrize("count", [0, 1, 2, 6, 7, 100])
+    def test_runs_every_iteration_once(self, number, count):
+        runs, used, lock = np.zeros(count, int), set(), threading.Lock()
+
+        def kernel(start, stop, by):
+            with lock:
+                runs[start:stop] += by
+                used.add(threading.get_ident())
+
+        made = team.Team(number)
+        made.run(kernel, count, 1)
+        made.close()
+        assert (runs == 1).all()
+        assert len(used) <= min(number, max(count, 1))
+
+    def test_a_failure_reaches_the_caller_after_all_have_ended(self):
+        ended = []
+
+        def kernel(start, stop):
+            if start:
+                message = f"part {start}"
+                raise ValueError(message)
+            ended.append(stop)
+
+        made = team.Team(2)
+        with pytest.raises(ValueError, match="part 5"):
+            made.run(kernel, 10)
+        assert ended == [5]
+        made.run(lambda start, stop: ended.append(stop - start), 2)
+        assert ended == [5, 1, 1]
+        made.close()
+
+
+class TestWords:
+    """The compiled generator gives the words of `randomness`."""
+
+    @pytest.mark.parametrize("count", [1, 15, 16, 17, 100_003])
+    @pytest.mark.parametrize("number", [1, 3])
+    def test_equals_the_stream(self, count, number):
+        threads.set_threads(number)
+        stream = randomness.stream(4, "words", count)
+        assert np.array_equal(draws.stream_words(stream.key, count), stream.words(count))
+        threads.set_threads(1)
+
+
+class TestCache:
+    """Machine code is kept by the digest of its sources, and processes may write at once."""
+
+    SCRIPT = (
+        "import numpy as np, sys\n"
+        "from tiny_agent_trainer.exact import sums\n"
+        "from tiny_agent_trainer.exact.kernels import compiler, scan\n"
+        "print(sums.total(np.arange(9, dtype=np.float32)), compiler.cache_directory(),"
+        " sum(scan.largest_of_parts.stats.cache_hits.values()))\n"
+    )
+
+    def start(self, directory):
+        environment = os.environ | {compiler.CACHE_VARIABLE: str(directory)}
+        return subprocess.Popen(
+            [sys.executable, "-c", self.SCRIPT], env=environment, stdout=subprocess.PIPE, text=True
+        )
+
+    def test_concurrent_processes_share_it(self, tmp_path):
+        made = [self.start(tmp_path) for _ in range(3)]
+        answers = [process.communicate()[0].split() for process in made]
+        assert [process.returncode for process in made] == [0, 0, 0]
+        assert {answer[0] for answer in answers} == {"36.0"}
+        assert {answer[1] for answer in answers} == {str(next(tmp_path.glob("*/kernels-*")))}
+        later = self.start(tmp_path).communicate()[0].split()
+        assert (later[0], int(later[2])) == ("36.0", 1)
+
+    def test_a_directory_that_cannot_be_written_is_no_obstacle(self, tmp_path):
+        blocked = tmp_path / "file"
+        blocked.write_text("")
+        process = self.start(blocked)
+        assert process.communicate()[0].split()[0] == "36.0"
+        assert process.returncode == 0
+
+    def test_the_directory_is_named_by_the_sources(self):
+        assert compiler.source_digest()[:16] in compiler.cache_directory().name
