@@ -36,3 +36,8 @@ def compact(moment: datetime.datetime) -> str:
 def iso(moment: datetime.datetime) -> str:
     """`yyyy-mm-ddThh:mm:ssZ`, the form used in the journal."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def days(count: int) -> datetime.timedelta:
+    """A duration, for those who wait."""
+    return datetime.timedelta(days=count)

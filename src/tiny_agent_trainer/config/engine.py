@@ -35,14 +35,29 @@ class EngineSection(section.Section):
     patience: section.NaturalInt = 0
     """Stop after so many validations without a better value (0: never)."""
 
-    arithmetic: Literal["native"] = "native"
-    """Whose sums: `native` is PyTorch's own float32 with its deterministic algorithms."""
+    arithmetic: Literal["exact", "native"] = "native"
+    """Whose sums: `exact` gives the same bits on every machine (docs/promise.md), `native` is
+    PyTorch's own float32 with its deterministic algorithms."""
 
-    device: Literal["cpu"] = "cpu"
+    contractions: Annotated[
+        Literal["auto", "int16", "float64"], pydantic.Field(json_schema_extra=section.NOT_SEMANTIC)
+    ] = "auto"
+    """Which engine multiplies matrices in exact arithmetic; all give the same bits."""
+
+    device: Annotated[
+        Literal["cpu"], pydantic.Field(json_schema_extra=section.SEMANTIC_IF_NATIVE)
+    ] = "cpu"
     """Where tensors live."""
 
-    threads: Annotated[int, pydantic.Field(ge=1, le=256)] = 2
-    """Threads of native arithmetic: part of the experiment, because sums depend on it."""
+    threads: Annotated[
+        int, pydantic.Field(ge=1, le=256, json_schema_extra=section.SEMANTIC_IF_NATIVE)
+    ] = 2
+    """Threads: part of the experiment in native arithmetic only, whose sums depend on them."""
+
+    workers: Annotated[
+        int, pydantic.Field(ge=1, le=64, json_schema_extra=section.SEMANTIC_IF_NATIVE)
+    ] = 1
+    """Processes that divide the shards of a step among them (exact arithmetic only)."""
 
     checkpoint_every: Annotated[
         str, pydantic.Field(pattern=r"^[1-9][0-9]{0,8} (steps|epochs)$")
@@ -71,6 +86,18 @@ class EngineSection(section.Section):
             message = f"shard_size {self.shard_size} is larger than batch_size {self.batch_size}"
             raise ValueError(message)
         return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_workers(self) -> "EngineSection":
+        if self.workers > 1 and self.is_native:
+            message = 'workers need arithmetic = "exact": sums of native arithmetic have an order'
+            raise ValueError(message)
+        return self
+
+    @property
+    def is_native(self) -> bool:
+        """Whether bits depend on the platform."""
+        return self.arithmetic == "native"
 
     @property
     def checkpoint_cadence(self) -> Cadence:

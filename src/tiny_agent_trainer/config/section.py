@@ -12,6 +12,9 @@ from tiny_agent_trainer import canonical
 NOT_SEMANTIC: Final[dict[str, JsonValue]] = {"semantic": False}
 """Mark of a key that cannot change a result, such as a path; it is left out of digests."""
 
+SEMANTIC_IF_NATIVE: Final[dict[str, JsonValue]] = {"semantic": "native"}
+"""Mark of a key of `[engine]` that can change a result of native arithmetic, but none of exact."""
+
 Seed = Annotated[int, pydantic.Field(ge=0, le=canonical.INTEGER_LIMIT)]
 PositiveInt = Annotated[int, pydantic.Field(gt=0, le=canonical.INTEGER_LIMIT)]
 NaturalInt = Annotated[int, pydantic.Field(ge=0, le=canonical.INTEGER_LIMIT)]
@@ -52,13 +55,19 @@ def semantic_values(section: pydantic.BaseModel) -> dict[str, Any]:
     """The values of a section, and of sections inside it, that can change a result."""
     values: dict[str, Any] = {}
     for name, field in type(section).model_fields.items():
-        extra = field.json_schema_extra
-        if isinstance(extra, Mapping) and extra.get("semantic") is False:
+        if not _is_semantic(field.json_schema_extra, section):
             continue
         value = getattr(section, name)
         is_section = isinstance(value, pydantic.BaseModel)
         values[name] = semantic_values(value) if is_section else _plain(value)
     return values
+
+
+def _is_semantic(extra: object, section: pydantic.BaseModel) -> bool:
+    mark = extra.get("semantic", True) if isinstance(extra, Mapping) else True
+    if mark == "native":
+        return bool(getattr(section, "arithmetic", None) == "native")
+    return bool(mark)
 
 
 def _plain(value: object) -> object:

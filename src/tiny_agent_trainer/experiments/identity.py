@@ -14,7 +14,7 @@ Identity = dict[str, Any]
 def build_identity(config: TrainerConfig, data_manifest: bytes, source_digest: str) -> Identity:
     """The parts of `experiment_digest`.
 
-    In native arithmetic the platform belongs to them, because the bits depend on it.
+    The platform belongs to them in native arithmetic only, whose bits depend on it.
 
     Args:
         config: The configuration.
@@ -27,7 +27,7 @@ def build_identity(config: TrainerConfig, data_manifest: bytes, source_digest: s
         "data": digest_data(data_manifest),
         "source": source_digest,
         "versions": session.library_versions(),
-        "platform": session.describe_platform(),
+        "platform": session.describe_platform() if config.engine.is_native else {},
     }
 
 

@@ -17,7 +17,17 @@ from tiny_agent_trainer.reports.validation_report import ValidationReport
 from tiny_agent_trainer.tokenizer import augmentation, batches, cohort, samples
 from tiny_agent_trainer.tokenizer.samples import Split
 from tiny_agent_trainer.tokenizer.tokenization import AbstractTokenizer
-from tiny_agent_trainer.training import arithmetic, flat, loop, parts, store, witness
+from tiny_agent_trainer.training import (
+    arithmetic,
+    arithmetics,
+    flat,
+    group,
+    loop,
+    parts,
+    step,
+    store,
+    witness,
+)
 from tiny_agent_trainer.training.losses.loss import AbstractLoss
 from tiny_agent_trainer.training.schedules.schedule import Span
 from tiny_agent_trainer.validator import evaluate, run_validation
@@ -25,16 +35,19 @@ from tiny_agent_trainer.validator.predictions import Predictions
 
 Answer = TypeVar("Answer")
 
+ALONE = group.Alone()
+
 _RANKING = ("auroc", "average_precision")
 """Metrics that are defined by the labels alone, whatever a network answers."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedData:
-    """The data of an experiment, ready to train on."""
+    """The data of an experiment, ready to train on; `folder` is where they were looked for."""
 
     feed: batches.Feed
     manifest: bytes
+    folder: Path | None = None
 
     @property
     def cohort(self) -> cohort.Cohort:
@@ -69,7 +82,7 @@ def read_data(
         base_seed=config.engine.base_seed,
     )
     manifest = data_manifest.encode_data_manifest(members, tokenizer.normalization)
-    return PreparedData(feed=feed, manifest=manifest)
+    return PreparedData(feed=feed, manifest=manifest, folder=data_dir)
 
 
 def build_network(
@@ -186,6 +199,26 @@ class Evaluation:
         evaluate.evaluate(blank, "val").metric(metric)
 
 
+def build_steps(
+    config: TrainerConfig,
+    data: PreparedData,
+    network: build.BuiltNetwork,
+    workers: group.AbstractGroup,
+) -> step.StepParts:
+    """What leader and followers of a training have in common."""
+    values = flat.FlatParameters(network.network)
+    return step.StepParts(
+        engine=config.engine,
+        options=config.optimizer,
+        network=network.network,
+        flat=values,
+        feed=data.feed,
+        loss=build_loss(config, data),
+        optimizer=parts.build_part(config.optimizer, values.length),
+        arithmetic=arithmetics.build_arithmetic(config.engine, workers),
+    )
+
+
 def build_trainer(
     config: TrainerConfig,
     data: PreparedData,
@@ -193,26 +226,19 @@ def build_trainer(
     experiment_digest: str,
     checkpoints: store.CheckpointStore,
     seen_by: witness.Witness,
+    workers: group.AbstractGroup = ALONE,
 ) -> tuple[loop.Trainer, Evaluation]:
     """Everything that training needs, put together."""
-    engine = arithmetic.NativeArithmetic(config.engine.threads)
-    loss = build_loss(config, data)
-    evaluation = Evaluation(config=config, data=data, loss=loss, arithmetic=engine)
-    values = flat.FlatParameters(network.network)
+    steps = build_steps(config, data, network, workers)
+    evaluation = Evaluation(config=config, data=data, loss=steps.loss, arithmetic=steps.arithmetic)
     made = loop.TrainingParts(
+        steps=steps,
         experiment_digest=experiment_digest,
-        engine=config.engine,
-        options=config.optimizer,
         selection=config.validator,
-        network=network.network,
-        flat=values,
-        feed=data.feed,
-        loss=loss,
-        optimizer=parts.build_part(config.optimizer, values.length),
         schedule=parts.build_part(config.schedule, span(config, data)),
-        arithmetic=engine,
         store=checkpoints,
         witness=seen_by,
         validate=evaluation.validate,
+        group=workers,
     )
     return loop.Trainer(made), evaluation

@@ -21,11 +21,13 @@ from tiny_agent_trainer.experiments import (
     results,
     starting,
     status,
+    workers,
 )
 from tiny_agent_trainer.meta import chronicle, session
 from tiny_agent_trainer.model import weights
 from tiny_agent_trainer.reports.validation_report import ValidationReport
 from tiny_agent_trainer.training import loop, store
+from tiny_agent_trainer.training.group import AbstractGroup
 
 SILENT = observer.SilentObserver()
 SYSTEM_CLOCK = clock.SystemClock()
@@ -187,6 +189,11 @@ def _carry_out(
 
 
 def _train(this: _Session, *, is_resumed: bool) -> FinishedRun:
+    with workers.at_work(this.config, this.run, this.data.folder, this.log) as group:
+        return _train_as_leader(this, group, is_resumed=is_resumed)
+
+
+def _train_as_leader(this: _Session, group: AbstractGroup, *, is_resumed: bool) -> FinishedRun:
     network = prepare.build_network(
         this.config,
         this.data.feed.tokenizer,
@@ -209,9 +216,11 @@ def _train(this: _Session, *, is_resumed: bool) -> FinishedRun:
     )
     try:
         trainer, evaluation = prepare.build_trainer(
-            this.config, this.data, network, this.experiment_digest, checkpoints, seen_by
+            this.config, this.data, network, this.experiment_digest, checkpoints, seen_by, group
         )
         evaluation.require_selectable()
+        for note in evaluation.arithmetic.notes:
+            this.log.said(note)
         _begin(this, trainer, checkpoints, seen_by, is_resumed=is_resumed)
         outcome = trainer.run()
         if outcome == "interrupted":

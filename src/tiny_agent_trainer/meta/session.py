@@ -18,7 +18,9 @@ from tiny_agent_trainer import canonical, digests
 
 PACKAGE: Final = "tiny_agent_trainer"
 
-NUMERIC_LIBRARIES: Final = ("torch", "monai", "numpy", "pillow", "safetensors")
+NUMERIC_LIBRARIES: Final = (
+    "torch", "monai", "numpy", "numba", "llvmlite", "pillow", "safetensors",
+)  # fmt: skip
 """Libraries whose version can change a result; their public versions are in the identity."""
 
 _NUMERIC_CPU_FLAGS: Final = frozenset(

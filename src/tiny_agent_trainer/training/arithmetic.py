@@ -2,21 +2,45 @@
 """Whose arithmetic training runs in: the seam between the loop and the engine of its sums.
 
 The loop enters `context()` around every forward, backward and step, and calls each reduction of its
-own by name. Whoever brings another arithmetic implements this class and nothing else.
+own by name. Whoever brings another arithmetic implements these classes and nothing else.
 """
 
 import abc
 import contextlib
-from collections.abc import Iterator
-from typing import final
+from collections.abc import Callable, Iterator
 
 import torch
+from torch import nn
 
-from tiny_agent_trainer import errors, randomness
+from tiny_agent_trainer.training.flat import FlatParameters
+
+Took = Callable[[float], None]
+"""Told the loss of a shard, once its backward pass is over."""
+
+
+class AbstractGathering(abc.ABC):
+    """What the shards of one step leave behind, put together.
+
+    Attributes:
+        own_shards: Those that are computed here.
+    """
+
+    own_shards: range
+
+    @abc.abstractmethod
+    def shard(self, number: int) -> contextlib.AbstractContextManager[Took]:
+        """One shard's forward and backward; own shards come in their order."""
+
+    @abc.abstractmethod
+    def finish(self) -> float:
+        """Leave the step's gradient in the flat vector and return the step's loss."""
 
 
 class AbstractArithmetic(abc.ABC):
     """A context for tensor operations and the reductions that the loop needs."""
+
+    notes: tuple[str, ...] = ()
+    """What its user should know of this machine, a line each."""
 
     @abc.abstractmethod
     def context(self) -> contextlib.AbstractContextManager[None]:
@@ -27,6 +51,10 @@ class AbstractArithmetic(abc.ABC):
         """Fix what random layers such as dropout draw in one shard of one step."""
 
     @abc.abstractmethod
+    def gather(self, network: nn.Module, flat: FlatParameters, shards: int) -> AbstractGathering:
+        """Begin a step of so many shards; the gradient vector is zero."""
+
+    @abc.abstractmethod
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """The sum of a float32 vector, differentiable, shape ()."""
 
@@ -35,52 +63,12 @@ class AbstractArithmetic(abc.ABC):
         """The Euclidean norm of a float32 vector."""
 
 
-@final
-class NativeArithmetic(AbstractArithmetic):
-    """PyTorch's own float32 with its deterministic algorithms and a fixed number of threads.
-
-    Guarantees:
-        Equal bits for equal software, CPU type and thread count. Nothing is claimed across
-        platforms; `OMP_NUM_THREADS` has no influence.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-
-    @contextlib.contextmanager
-    def context(self) -> Iterator[None]:
-        """Deterministic algorithms and the configured threads."""
-        threads, deterministic = (
-            torch.get_num_threads(),
-            torch.are_deterministic_algorithms_enabled(),
-        )
-        torch.set_num_threads(self._threads)
-        self._require_threads()
-        torch.use_deterministic_algorithms(True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(deterministic)
-            torch.set_num_threads(threads)
-
-    def seed_network(self, base_seed: int, step: int, shard: int) -> None:
-        """Seed torch's generator from our stream; its own stream is torch's."""
-        key = randomness.stream(base_seed, "network", step, shard).key
-        torch.default_generator.manual_seed(int.from_bytes(key[:8], "little"))
-
-    def total(self, values: torch.Tensor) -> torch.Tensor:
-        """Torch's sum."""
-        return values.sum()
-
-    def norm(self, values: torch.Tensor) -> float:
-        """Torch's vector norm."""
-        return float(torch.linalg.vector_norm(values))
-
-    def _require_threads(self) -> None:
-        if torch.get_num_threads() != self._threads:
-            raise errors.PlatformError(
-                where="[engine] threads",
-                expected=f"{self._threads} threads",
-                found=f"{torch.get_num_threads()}, limited from outside",
-                remedy="remove OMP_THREAD_LIMIT from the environment",
-            )
+@contextlib.contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """So many threads for torch's own loops, and afterwards what there was."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

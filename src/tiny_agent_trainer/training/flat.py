@@ -41,6 +41,11 @@ class FlatParameters:
         """Values in the vector, gaps included."""
         return len(self.values)
 
+    def spans(self) -> Iterator[slice]:
+        """Each parameter's place in the vector."""
+        for start, shape in self._places.values():
+            yield slice(start, start + shape.numel())
+
     def views(self, vector: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
         """Each parameter's name and its part of a vector of this length."""
         for name in self._places:

@@ -18,16 +18,10 @@ import torch
 from torch import nn
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.config.engine import EngineSection
-from tiny_agent_trainer.config.optimizers import OptimizerOptions
 from tiny_agent_trainer.config.validator import ValidatorSection
 from tiny_agent_trainer.reports.validation_report import ValidationReport
-from tiny_agent_trainer.tokenizer.batches import Batch, Feed
-from tiny_agent_trainer.training import checkpoint, guard, witness
-from tiny_agent_trainer.training.arithmetic import AbstractArithmetic
-from tiny_agent_trainer.training.flat import FlatParameters
-from tiny_agent_trainer.training.losses.loss import AbstractLoss
-from tiny_agent_trainer.training.optimizers.optimizer import AbstractOptimizer
+from tiny_agent_trainer.training import checkpoint, guard, step, witness
+from tiny_agent_trainer.training.group import AbstractGroup, StepOrder
 from tiny_agent_trainer.training.schedules.schedule import AbstractSchedule
 from tiny_agent_trainer.training.store import CheckpointStore
 
@@ -38,20 +32,14 @@ Outcome = Literal["completed", "stopped_early", "interrupted"]
 class TrainingParts:
     """What a training is made of; every part can be replaced by another of its kind."""
 
+    steps: step.StepParts
     experiment_digest: str
-    engine: EngineSection
-    options: OptimizerOptions
     selection: ValidatorSection
-    network: nn.Module
-    flat: FlatParameters
-    feed: Feed
-    loss: AbstractLoss
-    optimizer: AbstractOptimizer
     schedule: AbstractSchedule
-    arithmetic: AbstractArithmetic
     store: CheckpointStore
     witness: witness.Witness
     validate: Callable[[nn.Module], ValidationReport]
+    group: AbstractGroup
 
 
 class Trainer:
@@ -75,7 +63,7 @@ class Trainer:
         Raises:
             CheckpointError: Names or shapes of its tensors are not those of this training.
         """
-        load_network(self._parts.network, state.network)
+        load_network(self._parts.steps.network, state.network)
         _copy_all(self._optimizer_tensors(), state.optimizer)
         self.position = state.position
 
@@ -86,18 +74,20 @@ class Trainer:
             NotFiniteError: A loss, gradient or weight is NaN or infinite.
             StorageError: A checkpoint could not be written.
         """
-        with self._parts.arithmetic.context():
+        with self._parts.steps.arithmetic.context():
+            self._parts.group.share(step.state_of(self._parts.steps))
             while not self.position.is_finished:
                 if not self._run_epoch():
                     return "interrupted"
+            self._parts.group.announce(None)
         return "stopped_early" if self.position.stopped_early else "completed"
 
     def _run_epoch(self) -> bool:
         """Go on with the epoch that is under way; False when stopped in the middle."""
         parts, position = self._parts, self.position
         epoch = position.epoch + 1
-        order = parts.feed.training_order(epoch)
-        size = parts.engine.batch_size
+        order = parts.steps.feed.training_order(epoch)
+        size = parts.steps.engine.batch_size
         for start in range(position.step_in_epoch * size, len(order), size):
             self._step(epoch, order[start : start + size])
             if self._is_due("steps", position.step):
@@ -110,60 +100,37 @@ class Trainer:
 
     def _step(self, epoch: int, chosen: npt.NDArray[np.int64]) -> None:
         parts, position = self._parts, self.position
-        batch = parts.feed.training_batch(epoch, chosen)
-        weight = parts.loss.total_weight(batch.labels)
-        rate = parts.options.lr * parts.schedule.factor(position.step)
-        value = self._compute_gradients(batch, weight)
-        norm = parts.arithmetic.norm(parts.flat.gradients)
-        place = guard.Place(step=position.step + 1, epoch=epoch, samples=chosen)
-        guard.require_finite(value, norm, parts.flat, place)
-        if 0 < parts.options.clip_norm < norm:
-            parts.flat.gradients.mul_(parts.options.clip_norm / norm)
-        parts.optimizer.step(parts.flat.values, parts.flat.gradients, rate, position.step + 1)
+        rate = parts.steps.options.lr * parts.schedule.factor(position.step)
+        order = StepOrder(epoch=epoch, number=position.step + 1, rate=rate, chosen=chosen)
+        parts.group.announce(order)
+        result = step.carry_out(parts.steps, order)
         position.step += 1
         position.step_in_epoch += 1
-        position.epoch_losses.append((value, weight))
+        position.epoch_losses.append((result.loss, result.weight))
         position.data_order = _extend(position.data_order, chosen)
         parts.witness.saw_step(
             witness.StepEvent(
                 step=position.step,
                 epoch=epoch,
-                loss=value,
-                gradient_norm=norm,
+                loss=result.loss,
+                gradient_norm=result.gradient_norm,
                 learning_rate=rate,
                 samples=chosen,
             )
         )
 
-    def _compute_gradients(self, batch: Batch, weight: float) -> float:
-        """Leave the step's gradient in the flat vector and return the step's loss."""
-        parts = self._parts
-        parts.network.train()
-        parts.flat.gradients.zero_()
-        inputs, labels = torch.from_numpy(batch.inputs), torch.from_numpy(batch.labels)
-        size = parts.engine.samples_per_shard
-        losses = []
-        for shard, start in enumerate(range(0, len(labels), size)):
-            parts.arithmetic.seed_network(parts.engine.base_seed, self.position.step, shard)
-            logits = parts.network(inputs[start : start + size])
-            shard_losses = parts.loss.per_sample(logits, labels[start : start + size])
-            shard_loss = parts.arithmetic.total(shard_losses) / weight
-            shard_loss.backward()  # type: ignore[no-untyped-call]
-            losses.append(float(shard_loss.detach()))
-        return math.fsum(losses)
-
     def _end_epoch(self, epoch: int) -> None:
         parts, position = self._parts, self.position
-        guard.require_finite_weights(parts.flat, position.step, epoch)
+        guard.require_finite_weights(parts.steps.flat, position.step, epoch)
         train_loss = math.fsum(loss * weight for loss, weight in position.epoch_losses)
         train_loss /= math.fsum(weight for _, weight in position.epoch_losses)
         position.epoch, position.step_in_epoch, position.epoch_losses = epoch, 0, []
-        is_last = epoch == parts.engine.epochs
+        is_last = epoch == parts.steps.engine.epochs
         report = None
         if is_last or epoch % parts.selection.every == 0:
-            report = parts.validate(parts.network)
+            report = parts.validate(parts.steps.network)
             self._select(report, epoch)
-        position.stopped_early = not is_last and 0 < parts.engine.patience <= position.stale
+        position.stopped_early = not is_last and 0 < parts.steps.engine.patience <= position.stale
         position.is_finished = is_last or position.stopped_early
         last_step = position.step - 1
         parts.witness.saw_epoch(
@@ -171,7 +138,7 @@ class Trainer:
                 step=position.step,
                 epoch=epoch,
                 train_loss=train_loss,
-                learning_rate=parts.options.lr * parts.schedule.factor(last_step),
+                learning_rate=parts.steps.options.lr * parts.schedule.factor(last_step),
                 validation=report,
                 best_epoch=position.best_epoch,
                 best_value=position.best_value,
@@ -195,7 +162,7 @@ class Trainer:
 
     def best_state(self) -> checkpoint.CheckpointState:
         """The network as it is now, as copies, without the optimiser."""
-        network = {k: v.detach().clone() for k, v in self._parts.network.state_dict().items()}
+        network = {k: v.detach().clone() for k, v in self._parts.steps.network.state_dict().items()}
         return self._state(network, with_optimizer=False)
 
     def write_checkpoint(self, *, is_scheduled: bool) -> None:
@@ -206,8 +173,8 @@ class Trainer:
         """
         parts, position = self._parts, self.position
         epoch = position.epoch + (position.step_in_epoch > 0)
-        guard.require_finite_weights(parts.flat, position.step, epoch)
-        state = self._state(dict(parts.network.state_dict()), with_optimizer=True)
+        guard.require_finite_weights(parts.steps.flat, position.step, epoch)
+        state = self._state(dict(parts.steps.network.state_dict()), with_optimizer=True)
         mark = parts.witness.saw_state(
             witness.StateEvent(
                 step=position.step,
@@ -234,12 +201,12 @@ class Trainer:
         """Views of the optimiser's state by `vector::parameter`."""
         return {
             f"{slot}::{name}": part
-            for slot, vector in self._parts.optimizer.state.items()
-            for name, part in self._parts.flat.views(vector)
+            for slot, vector in self._parts.steps.optimizer.state.items()
+            for name, part in self._parts.steps.flat.views(vector)
         }
 
     def _is_due(self, unit: str, count: int) -> bool:
-        cadence = self._parts.engine.checkpoint_cadence
+        cadence = self._parts.steps.engine.checkpoint_cadence
         return cadence.unit == unit and count % cadence.count == 0
 
 

@@ -308,12 +308,13 @@ class TestFiles:
 
 OTHER_PLACES = [
     '[experiment]\nname = "x"', '[experiment]\nnotes = "x"', '[experiment]\nresults_dir = "x"',
-    '[experiment]\narchive_dir = "x"', '[data]\nroot = "x"',
+    '[experiment]\narchive_dir = "x"', '[data]\nroot = "x"', '[engine]\ncontractions = "float64"',
 ]  # fmt: skip
 OTHER_RESULTS = {
     "engine": [
-        "base_seed = 1", "epochs = 11", "batch_size = 65", "shard_size = 1", "patience = 1",
-        "threads = 1", 'checkpoint_every = "201 steps"', 'checkpoint_every = "200 epochs"',
+        'arithmetic = "exact"', "base_seed = 1", "epochs = 11", "batch_size = 65",
+        "shard_size = 1", "patience = 1", "threads = 1",
+        'checkpoint_every = "201 steps"', 'checkpoint_every = "200 epochs"',
         'keep = ["last"]', 'keep = ["best", "last", "all"]', 'keep = ["last", "best"]',
     ],
     "data": [
@@ -369,6 +370,12 @@ class TestDigest:
         assert parse(text) != parse("")
         assert parse(text).digest() == parse("").digest()
 
+    @pytest.mark.parametrize("key", ["threads = 7", "workers = 4", 'contractions = "int16"'])
+    def test_threads_and_engines_have_no_influence_on_exact_arithmetic(self, key):
+        exact = '[engine]\narithmetic = "exact"\n'
+        assert parse(exact + key) != parse(exact)
+        assert parse(exact + key).digest() == parse(exact).digest()
+
     def test_downloading_has_no_influence(self):
         medmnist = '[data]\nreader = "medmnist"\ndataset = "a"\n'
         assert parse(medmnist + "download = false").digest() == parse(medmnist).digest()
@@ -400,7 +407,7 @@ class TestDigest:
         tried = set()
         for text in [*OTHER_PLACES, *SEMANTIC]:
             tried |= {f"{path}" for path in leaves(tomllib.loads(text))}
-        tried |= {"engine.arithmetic", "engine.device"}  # one choice each, today
+        tried |= {"engine.device", "engine.workers"}  # one choice today; for exact only
         for text in ["", *SEMANTIC]:
             resolved = parse(text).resolved()
             resolved["model"].pop("weights", None)

@@ -11,7 +11,7 @@ from tiny_agent_trainer.config.trainer_config import parse_config
 from tiny_agent_trainer.model import shape
 from tiny_agent_trainer.model.build import build_network
 from tiny_agent_trainer.tokenizer import augmentation, batches, cohort
-from tiny_agent_trainer.training import arithmetic, flat, loop, parts, store
+from tiny_agent_trainer.training import arithmetics, flat, group, loop, parts, step, store
 from tiny_agent_trainer.training.schedules.schedule import Span
 
 DATA = """
@@ -73,12 +73,13 @@ class Training:
         folder = self.parts.store.directory
         return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
-    def gradients(self, batch):
+    def gradients(self, batch, number=1):
         """The loss and the flat gradient of one step, which is not made."""
-        weight = self.parts.loss.total_weight(batch.labels)
-        with self.parts.arithmetic.context():
-            value = self.trainer._compute_gradients(batch, weight)
-        return value, self.parts.flat.gradients.clone()
+        steps = self.parts.steps
+        weight = steps.loss.total_weight(batch.labels)
+        with steps.arithmetic.context():
+            value = step.compute_gradients(steps, batch, weight, number)
+        return value, steps.flat.gradients.clone()
 
 
 def feed_of(config):
@@ -124,18 +125,22 @@ def make_training(tmp_path):
         values = flat.FlatParameters(network)
         (tmp_path / folder).mkdir(exist_ok=True)
         witness = witness or MemoryWitness()
-        made = loop.TrainingParts(
-            experiment_digest="sha256:x:0",
+        steps = step.StepParts(
             engine=config.engine,
             options=config.optimizer,
-            selection=config.validator,
             network=network,
             flat=values,
             feed=feed,
             loss=loss or parts.build_part(config.optimizer.loss, counts),
             optimizer=parts.build_part(config.optimizer, values.length),
+            arithmetic=arithmetics.build_arithmetic(config.engine, group.Alone()),
+        )
+        made = loop.TrainingParts(
+            steps=steps,
+            experiment_digest="sha256:x:0",
+            selection=config.validator,
             schedule=parts.build_part(config.schedule, span),
-            arithmetic=arithmetic.NativeArithmetic(1),
+            group=group.Alone(),
             store=store.CheckpointStore(directory=tmp_path / folder, keep=config.engine.keep),
             witness=witness,
             validate=validate or (lambda network: minus_loss_of(network, feed)),

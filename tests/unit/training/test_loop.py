@@ -24,7 +24,7 @@ def engine(**keys):
 
 
 def first_batch(training, count=12):
-    feed = training.parts.feed
+    feed = training.parts.steps.feed
     return feed.plain_batch(feed.training_order(1)[:count])
 
 
@@ -32,7 +32,7 @@ class TestShards:
     """A shard is the unit of semantics; the step's loss is a mean over the whole step."""
 
     def gradient_of_the_mean(self, training, batch):
-        network = training.parts.network.train()
+        network = training.parts.steps.network.train()
         loss = torch.nn.functional.cross_entropy(
             network(torch.from_numpy(batch.inputs)), torch.from_numpy(batch.labels)
         )
@@ -47,7 +47,10 @@ class TestShards:
         training = make_training(engine(batch_size=12, shard_size=size) + CNN)
         batch = first_batch(training)
         value, _ = training.gradients(batch)
-        found = {n: g.clone() for n, g in training.parts.flat.views(training.parts.flat.gradients)}
+        found = {
+            n: g.clone()
+            for n, g in training.parts.steps.flat.views(training.parts.steps.flat.gradients)
+        }
         loss, expected = self.gradient_of_the_mean(make_training(engine() + CNN), batch)
         assert value == pytest.approx(loss, rel=1e-6)
         for name, gradient in expected.items():
@@ -77,13 +80,13 @@ class TestShards:
         alone = [halves.gradients(first_part(batch, part))[1]
                  for part in (slice(0, 6), slice(6, 12))]  # fmt: skip
         torch.testing.assert_close(gradients, (alone[0] + alone[1]) / 2, rtol=1e-4, atol=1e-7)
-        for name, buffer in halves.parts.network.named_buffers():
-            assert torch.equal(sharded.parts.network.get_buffer(name), buffer), name
+        for name, buffer in halves.parts.steps.network.named_buffers():
+            assert torch.equal(sharded.parts.steps.network.get_buffer(name), buffer), name
 
     def test_the_last_shard_and_the_last_batch_may_be_short(self, make_training):
         training = make_training(engine(batch_size=7, shard_size=3) + MLP)
         assert training.trainer.run() == "completed"
-        count = len(training.parts.feed.cohort.splits["train"])
+        count = len(training.parts.steps.feed.cohort.splits["train"])
         sizes = [len(event.samples) for event in training.witness.steps]
         assert sizes == [7, 7, count - 14] * 2
 
@@ -91,12 +94,11 @@ class TestShards:
         text = engine(batch_size=12, shard_size=6) + MLP + "dropout = 0.5\n"
         seen = []
         training = make_training(text)
-        layer = next(m for m in training.parts.network if isinstance(m, torch.nn.Dropout))
+        layer = next(m for m in training.parts.steps.network if isinstance(m, torch.nn.Dropout))
         layer.register_forward_hook(lambda _, __, out: seen.append((out == 0).numpy().tobytes()))
         batch = first_batch(training)
         training.gradients(batch)
-        training.trainer.position.step += 1
-        training.gradients(batch)
+        training.gradients(batch, number=2)
         assert len(set(seen)) == 4
 
 
@@ -114,11 +116,11 @@ class TestStep:
         text = engine(epochs=1, batch_size=64) + MLP
         text += f'[optimizer]\nname = "sgd"\nlr = 1.0\nclip_norm = {norm}\n'
         training = make_training(text)
-        before = training.parts.flat.values.clone()
+        before = training.parts.steps.flat.values.clone()
         training.trainer.run()
         (event,) = training.witness.steps
         assert event.gradient_norm > norm
-        moved = torch.linalg.vector_norm(training.parts.flat.values - before)
+        moved = torch.linalg.vector_norm(training.parts.steps.flat.values - before)
         assert float(moved) == pytest.approx(norm, rel=1e-3)
 
     def test_a_norm_that_is_not_reached_changes_no_bit(self, make_training):
@@ -126,7 +128,7 @@ class TestStep:
         clipped = make_training(engine() + MLP + "[optimizer]\nclip_norm = 1e6\n", folder="clip")
         for training in (plain, clipped):
             training.trainer.run()
-        assert torch.equal(plain.parts.flat.values, clipped.parts.flat.values)
+        assert torch.equal(plain.parts.steps.flat.values, clipped.parts.steps.flat.values)
 
     def test_the_rate_follows_the_schedule_from_the_first_step_on(self, make_training):
         text = engine(epochs=3) + MLP + '[optimizer]\nlr = 0.5\n[schedule]\nname = "cosine"\n'
@@ -154,13 +156,14 @@ class TestStep:
     def test_parameters_stay_views_of_one_vector(self, make_training):
         training = make_training(engine() + CNN)
         training.trainer.run()
-        for name, view in training.parts.flat.views(training.parts.flat.values):
-            assert training.parts.network.get_parameter(name).data_ptr() == view.data_ptr()
-            assert torch.equal(training.parts.network.get_parameter(name), view)
+        for name, view in training.parts.steps.flat.views(training.parts.steps.flat.values):
+            assert training.parts.steps.network.get_parameter(name).data_ptr() == view.data_ptr()
+            assert torch.equal(training.parts.steps.network.get_parameter(name), view)
         used = sum(
-            view.numel() for _, view in training.parts.flat.views(training.parts.flat.values)
+            view.numel()
+            for _, view in training.parts.steps.flat.views(training.parts.steps.flat.values)
         )
-        assert np.count_nonzero(training.parts.flat.values.numpy()) <= used
+        assert np.count_nonzero(training.parts.steps.flat.values.numpy()) <= used
 
     def test_torch_is_left_as_it_was_found(self, make_training):
         before = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
@@ -200,7 +203,7 @@ class TestSelection:
         training, _ = self.run(make_training, make_answer, [0.9, 0.8, 0.7])
         one, _ = self.run(make_training, make_answer, [0.9])
         best = training.parts.store.read_best(training.trainer.position).network
-        final = one.parts.network.state_dict()
+        final = one.parts.steps.network.state_dict()
         assert all(torch.equal(best[name], final[name]) for name in final)
 
     @pytest.mark.parametrize(
@@ -274,7 +277,7 @@ class TestGuard:
     @pytest.mark.parametrize("value", [math.nan, math.inf])
     def test_a_bad_input_is_named_by_step_and_samples(self, make_training, value):
         plain = make_training(engine() + MLP)
-        feed = plain.parts.feed
+        feed = plain.parts.steps.feed
         bad = tokenization.Normalization(mean=(value,), deviation=(1.0,))
         shape, dtype = feed.cohort.prepared_NCS.shape[1:], feed.cohort.prepared_NCS.dtype
         tokenizer = tokenization.build_tokenizer(plain.config.tokenizer, shape, dtype, bad)
@@ -327,7 +330,7 @@ class TestGuard:
     def test_a_bad_weight_stops_the_first_step(self, make_training, value):
         training = make_training(engine() + MLP)
         with torch.no_grad():
-            training.parts.network.get_parameter("3.weight")[1, 2] = value
+            training.parts.steps.network.get_parameter("3.weight")[1, 2] = value
         assert "the loss at step 1" in self.refused(training).where
 
     def test_weights_that_leave_the_finite_numbers_are_named_before_they_are_written(

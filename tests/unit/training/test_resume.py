@@ -132,7 +132,7 @@ def test_the_comparison_sees_a_resume_that_forgets_the_optimizer(
     first = make_training(text, folder="forgetful", witness=make_witness(stop_after=[4]))
     first.trainer.run()
     again = make_training(text, folder="forgetful").resume()
-    for vector in again.parts.optimizer.state.values():
+    for vector in again.parts.steps.optimizer.state.values():
         vector.zero_()
     again.trainer.run()
     assert again.files() != whole.files()
