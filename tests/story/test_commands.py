@@ -28,7 +28,8 @@ image_size = 16
 name = "cnn"
 width = 4
 """
-COMMANDS = ["run", "archive", "restore", "verify", "compare", "list", "show", "schema", "chronicle"]
+COMMANDS = ["run", "archive", "restore", "verify", "compare", "list", "show", "schema", "chronicle",
+            "doctor"]  # fmt: skip
 HEAVY = ("torch", "numpy", "numba", "monai", "safetensors")
 
 

@@ -11,6 +11,7 @@ from tiny_agent_trainer.cli import (
     archive,
     chronicle,
     compare,
+    doctor,
     faults,
     listing,
     run,
@@ -34,6 +35,7 @@ app.command("compare")(compare.compare)
 app.command("list")(listing.list_runs)
 app.command("show")(show.show)
 app.command("schema")(schema.schema)
+app.command("doctor")(doctor.doctor)
 app.add_typer(chronicle.app, name="chronicle")
 
 
