@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from tiny_agent_trainer import canonical, clock
-from tiny_agent_trainer.experiments import archive, journal, manifest, restore, status
+from tiny_agent_trainer.experiments.archives import archive, restore
+from tiny_agent_trainer.experiments.run_directory import journal, manifest, status
 from tiny_agent_trainer.meta import chronicle, records, ustar
 
 _NAME = "exp_000_20260102T030405Z"

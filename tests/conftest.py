@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tiny_agent_trainer import canonical, digests
-from tiny_agent_trainer.experiments import journal, manifest, status
+from tiny_agent_trainer.experiments.run_directory import journal, manifest, status
 from tiny_agent_trainer.meta import chronicle, records, ustar
 
 # A busy machine is no fault of the code: time is measured in benchmarks/, not by Hypothesis.

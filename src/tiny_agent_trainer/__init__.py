@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from tiny_agent_trainer.experiments.archive import archive_experiment
+    from tiny_agent_trainer.experiments.archives.archive import archive_experiment
     from tiny_agent_trainer.experiments.load import load
     from tiny_agent_trainer.experiments.run import run_experiment
     from tiny_agent_trainer.experiments.verify import verify_experiment
 
 _API = {
     "run_experiment": "tiny_agent_trainer.experiments.run",
-    "archive_experiment": "tiny_agent_trainer.experiments.archive",
+    "archive_experiment": "tiny_agent_trainer.experiments.archives.archive",
     "verify_experiment": "tiny_agent_trainer.experiments.verify",
     "load": "tiny_agent_trainer.experiments.load",
 }

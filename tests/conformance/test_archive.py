@@ -19,16 +19,8 @@ from pathlib import Path
 import pytest
 
 from tiny_agent_trainer import digests, errors
-from tiny_agent_trainer.experiments import (
-    archive,
-    archive_reader,
-    gzip_container,
-    integrity,
-    journal,
-    manifest,
-    restore,
-    status,
-)
+from tiny_agent_trainer.experiments.archives import archive, archive_reader, gzip_container, restore
+from tiny_agent_trainer.experiments.run_directory import integrity, journal, manifest, status
 from tiny_agent_trainer.meta import ustar
 
 DOCUMENT = Path(__file__).parents[2] / "docs/formats/archive-v1.md"

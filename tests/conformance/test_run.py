@@ -15,7 +15,13 @@ from pathlib import Path
 import pytest
 
 from tiny_agent_trainer import canonical, errors
-from tiny_agent_trainer.experiments import integrity, journal, layout, manifest, status
+from tiny_agent_trainer.experiments.run_directory import (
+    integrity,
+    journal,
+    layout,
+    manifest,
+    status,
+)
 from tiny_agent_trainer.meta import ustar
 
 DOCUMENT = Path(__file__).parents[2] / "docs/formats/run-v1.md"

@@ -188,7 +188,7 @@ def test_words_are_answered_without_loading_number_libraries(arguments: list[str
 def test_integrity_and_ledger_are_checked_without_number_libraries(trained: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from tiny_agent_trainer.experiments import integrity\n"
+        "from tiny_agent_trainer.experiments.run_directory import integrity\n"
         f"integrity.require_sound(Path({str(trained)!r}))\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.experiments.integrity import require_sound
 from tiny_agent_trainer.experiments.run import FinishedRun, run_experiment
+from tiny_agent_trainer.experiments.run_directory.integrity import require_sound
 from tiny_agent_trainer.tokenizer import medmnist
 
 Train = Callable[[str], FinishedRun]

@@ -16,7 +16,7 @@ import pytest
 
 import tiny_agent_trainer
 from tiny_agent_trainer.experiments import isolation, rerun
-from tiny_agent_trainer.experiments.archive import archive_experiment
+from tiny_agent_trainer.experiments.archives.archive import archive_experiment
 from tiny_agent_trainer.experiments.run import run_experiment
 from tiny_agent_trainer.experiments.verify import audit_directory, verify_experiment
 from tiny_agent_trainer.meta import session
@@ -175,7 +175,7 @@ def test_an_original_in_reach_of_the_rerun_is_not_checked(copy: Path) -> None:
 def test_a_fault_inside_the_verifier_ends_with_3(copy: Path, fault: str) -> None:
     program = (
         "import sys\n"
-        "from tiny_agent_trainer.experiments import integrity\n"
+        "from tiny_agent_trainer.experiments.run_directory import integrity\n"
         f"def fail(run): raise {fault}\n"
         "integrity.require_sound = fail\n"
         f"sys.argv[1:] = [{str(copy)!r}]\n"

@@ -17,7 +17,8 @@ import zlib
 import pytest
 
 from tiny_agent_trainer import canonical, digests, errors
-from tiny_agent_trainer.experiments import archive, archive_reader, layout, manifest, restore
+from tiny_agent_trainer.experiments.archives import archive, archive_reader, restore
+from tiny_agent_trainer.experiments.run_directory import layout, manifest
 from tiny_agent_trainer.meta import ustar
 
 RUN = "exp_000_20260102T030405Z"

@@ -13,7 +13,7 @@ import shutil
 import pytest
 
 from tiny_agent_trainer import canonical, errors
-from tiny_agent_trainer.experiments import integrity, journal, manifest, status
+from tiny_agent_trainer.experiments.run_directory import integrity, journal, manifest, status
 
 FILES = (
     "checkpoints/best.safetensors",

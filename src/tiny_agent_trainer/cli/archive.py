@@ -17,7 +17,7 @@ def archive(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the run where it is.")] = False,
 ) -> None:
     """Compress a run into an archive and move it there."""
-    from tiny_agent_trainer.experiments import archive as archiving
+    from tiny_agent_trainer.experiments.archives import archive as archiving
 
     archived = archiving.archive_experiment(run, archive_dir=archive_dir, keep=keep)
     typer.echo(f"archive     {archived.path}  ({archived.size_bytes} bytes)")
@@ -31,6 +31,6 @@ def restore(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the run is put.")],
 ) -> None:
     """Check an archive and unpack it into DIR."""
-    from tiny_agent_trainer.experiments import restore as restoring
+    from tiny_agent_trainer.experiments.archives import restore as restoring
 
     typer.echo(f"run  {restoring.restore_archive(archive, directory)}")

@@ -11,7 +11,7 @@ def show(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's directory.")],
 ) -> None:
     """Show a run: its digests, history and summary."""
-    from tiny_agent_trainer.experiments import sealed
+    from tiny_agent_trainer.experiments.run_directory import sealed
 
     found = sealed.read_run(run)
     typer.echo(f"run                {found.name}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tiny_agent_trainer import digests, durable, errors
-from tiny_agent_trainer.experiments import sealed
+from tiny_agent_trainer.experiments.run_directory import sealed
 
 _ABSENT = "-"
 

@@ -5,7 +5,7 @@ import dataclasses
 from pathlib import Path
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.experiments import layout, sealed
+from tiny_agent_trainer.experiments.run_directory import layout, sealed
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

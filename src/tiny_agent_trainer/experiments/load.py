@@ -10,7 +10,8 @@ from torch import nn
 from tiny_agent_trainer import canonical, errors
 from tiny_agent_trainer.config import trainer_config
 from tiny_agent_trainer.config.trainer_config import TrainerConfig
-from tiny_agent_trainer.experiments import integrity, layout, prepare
+from tiny_agent_trainer.experiments import prepare
+from tiny_agent_trainer.experiments.run_directory import integrity, layout
 from tiny_agent_trainer.tokenizer import tokenization
 from tiny_agent_trainer.training import checkpoint, loop, store
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 
 from tiny_agent_trainer import canonical, clock, durable
-from tiny_agent_trainer.experiments import layout, observer
+from tiny_agent_trainer.experiments import observer
+from tiny_agent_trainer.experiments.run_directory import layout
 from tiny_agent_trainer.meta import session
 
 

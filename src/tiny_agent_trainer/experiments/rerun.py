@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tiny_agent_trainer.experiments import isolation, layout
+from tiny_agent_trainer.experiments import isolation
+from tiny_agent_trainer.experiments.run_directory import layout
 from tiny_agent_trainer.meta import session
 
 DATA_VARIABLE: Final = "TINY_AGENT_TRAINER_DATA"

@@ -11,18 +11,15 @@ from tiny_agent_trainer.config import trainer_config
 from tiny_agent_trainer.config.trainer_config import LoadedConfig, TrainerConfig
 from tiny_agent_trainer.experiments import (
     identity,
-    journal,
-    layout,
     logbook,
-    manifest,
     observer,
     prepare,
     recorder,
     results,
     starting,
-    status,
     workers,
 )
+from tiny_agent_trainer.experiments.run_directory import journal, layout, manifest, status
 from tiny_agent_trainer.meta import chronicle, session
 from tiny_agent_trainer.model import weights
 from tiny_agent_trainer.reports.validation_report import ValidationReport

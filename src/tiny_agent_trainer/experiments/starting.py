@@ -19,7 +19,9 @@ from typing import Any
 
 from tiny_agent_trainer import canonical, clock, digests, durable, errors
 from tiny_agent_trainer.config.trainer_config import LoadedConfig
-from tiny_agent_trainer.experiments import archive_reader, identity, journal, layout
+from tiny_agent_trainer.experiments import identity
+from tiny_agent_trainer.experiments.archives import archive_reader
+from tiny_agent_trainer.experiments.run_directory import journal, layout
 from tiny_agent_trainer.meta import ustar
 
 _SUFFIX_LIMIT = 10_000

@@ -18,16 +18,9 @@ from typing import Any
 
 from tiny_agent_trainer import canonical, clock, digests, durable, errors
 from tiny_agent_trainer.config import trainer_config
-from tiny_agent_trainer.experiments import (
-    identity,
-    integrity,
-    layout,
-    manifest,
-    rerun,
-    restore,
-    status,
-    tensor_difference,
-)
+from tiny_agent_trainer.experiments import identity, rerun, tensor_difference
+from tiny_agent_trainer.experiments.archives import restore
+from tiny_agent_trainer.experiments.run_directory import integrity, layout, manifest, status
 from tiny_agent_trainer.meta import audit, chronicle_reader, session, ustar
 
 ARCHIVE_ENDING = ".tar.gz"

@@ -18,8 +18,9 @@ from typing import Any, Final
 
 from tiny_agent_trainer import canonical, errors
 from tiny_agent_trainer.config import trainer_config
-from tiny_agent_trainer.experiments import layout, prepare
+from tiny_agent_trainer.experiments import prepare
 from tiny_agent_trainer.experiments.observer import Observer
+from tiny_agent_trainer.experiments.run_directory import layout
 from tiny_agent_trainer.meta import session
 from tiny_agent_trainer.tokenizer import samples
 from tiny_agent_trainer.training import gloo_group, group, step

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Final
 
 from tiny_agent_trainer import durable, errors
-from tiny_agent_trainer.experiments import archive_reader, gzip_container, integrity
-from tiny_agent_trainer.experiments.archive_reader import read_archive_manifest
+from tiny_agent_trainer.experiments.archives import archive_reader, gzip_container
+from tiny_agent_trainer.experiments.archives.archive_reader import read_archive_manifest
+from tiny_agent_trainer.experiments.run_directory import integrity
 
 __all__ = ["read_archive_manifest", "restore_archive"]
 

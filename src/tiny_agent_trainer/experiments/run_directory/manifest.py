@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from tiny_agent_trainer import canonical, digests, durable, errors
-from tiny_agent_trainer.experiments import journal, layout
+from tiny_agent_trainer.experiments.run_directory import journal, layout
 
 FILE_NAME: Final = layout.MANIFEST
 """Path of the manifest inside a run's directory."""

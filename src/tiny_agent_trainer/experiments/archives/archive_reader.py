@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.experiments import gzip_container, integrity, layout, manifest
+from tiny_agent_trainer.experiments.archives import gzip_container
+from tiny_agent_trainer.experiments.run_directory import integrity, layout, manifest
 from tiny_agent_trainer.meta import ustar
 
 EXPANSION: Final = 200

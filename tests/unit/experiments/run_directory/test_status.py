@@ -10,13 +10,13 @@ import sys
 import pytest
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.experiments import integrity, journal, layout, status
+from tiny_agent_trainer.experiments.run_directory import integrity, journal, layout, status
 
 COUNT = 15
 WRITER = f"""
 import pathlib, sys
 from tiny_agent_trainer import clock
-from tiny_agent_trainer.experiments import status
+from tiny_agent_trainer.experiments.run_directory import status
 sys.stdin.readline()
 for count in range({COUNT}):
     status.note(pathlib.Path(sys.argv[1]), clock.SystemClock(), "verified", by=sys.argv[2])

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from tiny_agent_trainer import durable, errors
-from tiny_agent_trainer.experiments import journal, layout
+from tiny_agent_trainer.experiments.run_directory import journal, layout
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_no_line_is_lost_when_processes_write_at_once(path):
     program = (
         "import pathlib, sys\n"
         "from tiny_agent_trainer import clock\n"
-        "from tiny_agent_trainer.experiments import journal\n"
+        "from tiny_agent_trainer.experiments.run_directory import journal\n"
         "sys.stdin.readline()\n"
         "for count in range(20):\n"
         "    book = journal.Journal(pathlib.Path(sys.argv[1]), clock.SystemClock())\n"

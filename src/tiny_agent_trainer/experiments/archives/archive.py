@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Final
 
 from tiny_agent_trainer import canonical, clock, digests, durable, errors
-from tiny_agent_trainer.experiments import (
-    archive_reader,
-    gzip_container,
+from tiny_agent_trainer.experiments.archives import archive_reader, gzip_container
+from tiny_agent_trainer.experiments.run_directory import (
     integrity,
     journal,
     layout,

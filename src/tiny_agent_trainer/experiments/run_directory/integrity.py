@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from tiny_agent_trainer import canonical, digests, durable, errors
-from tiny_agent_trainer.experiments import journal, layout, manifest, status
+from tiny_agent_trainer.experiments.run_directory import journal, layout, manifest, status
 from tiny_agent_trainer.meta import chronicle_reader, chronicle_scan, records
 
 _WHOLE: Final = "the whole file"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from tiny_agent_trainer import canonical, clock, durable
-from tiny_agent_trainer.experiments import journal, layout, manifest
+from tiny_agent_trainer.experiments.run_directory import journal, layout, manifest
 
 VERIFIED: Final = "verified"
 """The journal's event for one verification; its fact `verdict` is one of `VERDICTS`."""

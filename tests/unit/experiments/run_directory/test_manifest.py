@@ -7,7 +7,7 @@ Not tested here: the format's clauses (tests/conformance/test_run.py), every byt
 import pytest
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.experiments import integrity, journal, manifest, status
+from tiny_agent_trainer.experiments.run_directory import integrity, journal, manifest, status
 
 
 def test_it_is_written_and_read_back(small_run):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tiny_agent_trainer import canonical, digests, errors
-from tiny_agent_trainer.experiments import journal, layout, manifest, status
+from tiny_agent_trainer.experiments.run_directory import journal, layout, manifest, status
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,15 +11,8 @@ import sys
 import pytest
 
 from tiny_agent_trainer import canonical, durable, errors
-from tiny_agent_trainer.experiments import (
-    archive,
-    archive_reader,
-    integrity,
-    journal,
-    manifest,
-    restore,
-    status,
-)
+from tiny_agent_trainer.experiments.archives import archive, archive_reader, restore
+from tiny_agent_trainer.experiments.run_directory import integrity, journal, manifest, status
 
 PRIMITIVES = ("_write", "_fsync", "_replace")
 
@@ -210,7 +203,8 @@ def test_large_checkpoints_of_any_size_come_back(make_run, tmp_path, fixed_clock
 def test_checking_needs_neither_torch_nor_numpy(small_run):
     program = """
 import sys
-from tiny_agent_trainer.experiments import archive, integrity, restore
+from tiny_agent_trainer.experiments.archives import archive, restore
+from tiny_agent_trainer.experiments.run_directory import integrity
 made = archive.archive_experiment(sys.argv[1])
 restore.restore_archive(made.path, sys.argv[1] + "_there")
 heavy = {"torch", "numpy", "numba", "safetensors", "PIL", "monai"} & set(sys.modules)

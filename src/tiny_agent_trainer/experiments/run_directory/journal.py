@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from tiny_agent_trainer import canonical, clock, digests, durable, errors
-from tiny_agent_trainer.experiments import layout
+from tiny_agent_trainer.experiments.run_directory import layout
 
 FILE_NAME: Final = layout.JOURNAL
 """Path of the journal inside a run's directory."""

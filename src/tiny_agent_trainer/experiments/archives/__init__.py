@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sealed run as one file, and back."""
