@@ -3,7 +3,7 @@
 
 import runpy
 
-BENCHMARKS = ("ledger_write", "archive_vs_tar", "training_overhead")
+BENCHMARKS = ("ledger_write", "archive_vs_tar", "training_overhead", "exact_vs_float32")
 
 for name in BENCHMARKS:
     print(f"== {name}", flush=True)

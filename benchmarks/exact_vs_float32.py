@@ -17,14 +17,17 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import torch
+from monai.networks import nets
+from torch import nn
 from torch.nn import functional
 
 from tiny_agent_trainer import randomness
 from tiny_agent_trainer.config import trainer_config
 from tiny_agent_trainer.config.optimizers import AdamOptions
-from tiny_agent_trainer.model import build, shape
+from tiny_agent_trainer.model import build, drawing, initial, shape
 from tiny_agent_trainer.training import group
 from tiny_agent_trainer.training.exact_arithmetic import ExactArithmetic
 from tiny_agent_trainer.training.flat import FlatParameters
@@ -37,28 +40,42 @@ THREADS = 2
 class Case:
     """A network, its input and a batch."""
 
-    model: str
+    build: Callable[[shape.InputShape], nn.Module]
     kind: str
     sizes: tuple[int, ...]
     batch: int
     steps: int = 1
 
 
-MONAI_UNET = (
-    'name = "monai:UNet"\n[model.arguments]\nspatial_dims = 3\nin_channels = 1\nout_channels = 2\n'
-    "channels = [16, 32, 64]\nstrides = [2, 2]\nnum_res_units = 2"
-)
-MONAI_DENSENET = (
+def configured(text: str) -> Callable[[shape.InputShape], nn.Module]:
+    """A builder of the network of a `[model]` section."""
+    options = trainer_config.parse_config(f"[model]\n{text}\n".encode(), "benchmark").model
+    return lambda target: build.build_network(options, target, base_seed=1).network
+
+
+def unet(target: shape.InputShape) -> nn.Module:
+    """MONAI's 3-D UNet, which answers with a volume."""
+    with drawing.recording() as recorder:
+        network = nets.UNet(  # type: ignore[attr-defined]
+            3, target.sizes[0], target.classes, (16, 32, 64), (2, 2), num_res_units=2
+        )
+    initial.initialise(network, recorder, base_seed=1)
+    return network
+
+
+DENSENET = (
     'name = "monai:DenseNet121"\n[model.arguments]\nspatial_dims = 2\nin_channels = 1\n'
     "out_channels = 2"
 )
+RESNET, CNN = configured('name = "resnet18"'), configured('name = "cnn"\nlayers = 3\nwidth = 16')
+VIT = configured('name = "vit"\nlayers = 6\nwidth = 192')
 CASES = {
-    "resnet18-64": Case('name = "resnet18"', "image", (1, 28, 28), 64),
-    "resnet18-128": Case('name = "resnet18"', "image", (1, 28, 28), 128),
-    "cnn": Case('name = "cnn"\nlayers = 3\nwidth = 16', "image", (1, 32, 32), 64, 20),
-    "vit": Case('name = "vit"\nlayers = 6\nwidth = 192', "patches", (64, 64), 64),
-    "densenet121": Case(MONAI_DENSENET, "image", (1, 64, 64), 16),
-    "unet3d": Case(MONAI_UNET, "image", (1, 32, 32, 32), 2, 2),
+    "resnet18-64": Case(RESNET, "image", (1, 28, 28), 64),
+    "resnet18-128": Case(RESNET, "image", (1, 28, 28), 128),
+    "cnn": Case(CNN, "image", (1, 32, 32), 64, 20),
+    "vit": Case(VIT, "patches", (64, 64), 64),
+    "densenet121": Case(configured(DENSENET), "image", (1, 64, 64), 16),
+    "unet3d": Case(unet, "image", (1, 32, 32, 32), 2, 2),
 }
 
 
@@ -68,11 +85,7 @@ class Sides:
     def __init__(self, case: Case) -> None:
         self.case = case
         target = shape.InputShape(kind=case.kind, sizes=case.sizes, classes=2)
-        text = f"[model]\n{case.model}\n"
-        options = trainer_config.parse_config(text.encode(), "benchmark").model
-        self.ours, self.theirs = (
-            build.build_network(options, target, base_seed=1).network.train() for _ in range(2)
-        )
+        self.ours, self.theirs = (case.build(target).train() for _ in range(2))
         count = case.batch * torch.Size(case.sizes).numel()
         values = randomness.stream(1, "benchmark").uniform(count)
         self.inputs = torch.from_numpy(values).reshape(case.batch, *case.sizes)
