@@ -2,9 +2,14 @@
 """The team of threads that kernels run on; its size is an observation, never part of a result."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from tiny_agent_trainer.exact.kernels import team
+
+_SMALL: Final = 1 << 13
+"""Values that a thread reads while another is only being woken."""
 
 _current = team.Team(1)
 
@@ -23,5 +28,12 @@ def get_threads() -> int:
 
 
 def run(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
-    """Call `kernel(start, stop, *arguments)` on parts of `range(count)`, all at once."""
-    _current.run(kernel, count, *arguments)
+    """Call `kernel(start, stop, *arguments)` on parts of `range(count)`, all at once.
+
+    Where no argument is large the calling thread does it alone: others would come too late.
+    """
+    sizes = [argument.size for argument in arguments if isinstance(argument, np.ndarray)]
+    if count and sizes and max(sizes) <= _SMALL:
+        kernel(0, count, *arguments)
+    else:
+        _current.run(kernel, count, *arguments)
