@@ -26,8 +26,8 @@ SUM_BITS: Final = 40
 SHARD_BITS: Final = 50
 """The same for the gradients of shards, of which there are few: float64 rounds no more bits."""
 
-SUM_FLOOR: Final = -140
-"""Smallest exponent of a sum: float32 has nothing below 2^-149."""
+SUM_FLOOR: Final = -126
+"""Smallest exponent of a sum: below it lie subnormals alone, which the grid still holds exactly."""
 
 _NOT_FINITE: Final = 0x7F800000
 
