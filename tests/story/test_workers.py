@@ -77,6 +77,18 @@ def test_one_two_and_four_workers_give_one_digest(tmp_path: Path) -> None:
     assert len(digests) == 1
 
 
+def test_a_confined_re_run_works_alone_and_is_identical(tmp_path: Path) -> None:
+    process = start(tmp_path, configure(tmp_path, 2))
+    digest_of(process)
+    (run,) = (tmp_path / "results").iterdir()
+    command = [sys.executable, "-m", "tiny_agent_trainer", "verify", str(run)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    if "Landlock" in done.stdout:
+        pytest.skip("this kernel cannot confine a process")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "environment" not in done.stdout  # nothing of this machine belongs to the experiment
+
+
 def test_a_killed_worker_stops_the_run_which_can_be_resumed(tmp_path: Path) -> None:
     arguments = configure(tmp_path, 2, epochs=40)
     expected = digest_of(start(tmp_path, configure(tmp_path, 1, epochs=40)))

@@ -245,7 +245,8 @@ def _require_resolved(original: _Original, config: trainer_config.TrainerConfig)
 
 def _environment(recorded: dict[str, Any]) -> list[str]:
     parts = ("versions", "platform")
-    here = {"versions": session.library_versions(), "platform": session.describe_platform()}
+    platform = session.describe_platform() if recorded["platform"] else {}  # none if exact
+    here = {"versions": session.library_versions(), "platform": platform}
     return identity.describe_differences({part: recorded[part] for part in parts}, here)
 
 

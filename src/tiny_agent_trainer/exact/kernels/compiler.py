@@ -10,6 +10,7 @@ these sources: an edit of one file can never leave another with machine code of 
 Numba's index is replaced atomically, so processes may compile at the same time.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -71,13 +72,16 @@ def source_digest() -> str:
 
 @functools.cache
 def cache_directory() -> Path:
-    """A writable directory for compiled kernels, next to the environment where that is possible."""
+    """Where compiled kernels are, or can be kept: next to the environment if possible.
+
+    One that exists is read even where it cannot be written, as in a confined re-run.
+    """
     chosen = os.environ.get(CACHE_VARIABLE)
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     roots = [Path(chosen)] if chosen else [Path(sys.prefix) / "var" / "cache", home]
     for root in roots:
         directory = root / "tiny-agent-trainer" / f"kernels-{source_digest()[:16]}"
-        if _is_writable(directory):
+        if _is_readable(directory) or _is_writable(directory):
             return directory
     return Path(tempfile.mkdtemp(prefix=_TEMPORARY))
 
@@ -134,11 +138,23 @@ def _new_cache(function: Callable[..., Any]) -> caching.FunctionCache:
     class Cache(caching.FunctionCache):
         _impl_class = Implementation
 
+        def save_overload(self, sig: Any, data: Any) -> None:
+            """Keep it if that is possible; a kernel that is not kept is compiled again."""
+            with contextlib.suppress(OSError):
+                super().save_overload(sig, data)
+
     return Cache(function)
 
 
 def _sources() -> Path:
     return Path(__file__).parent
+
+
+def _is_readable(directory: Path) -> bool:
+    try:
+        return any(directory.iterdir())
+    except OSError:
+        return False
 
 
 def _is_writable(directory: Path) -> bool:
