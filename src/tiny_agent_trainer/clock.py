@@ -38,6 +38,11 @@ def iso(moment: datetime.datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def minutes(count: int) -> datetime.timedelta:
+    """A duration, for those who wait."""
+    return datetime.timedelta(minutes=count)
+
+
 def days(count: int) -> datetime.timedelta:
     """A duration, for those who wait."""
     return datetime.timedelta(days=count)

@@ -117,6 +117,20 @@ def test_no_follower_outlives_a_killed_leader(tmp_path: Path) -> None:
     pytest.fail("the follower went on without its leader")
 
 
+def test_ctrl_c_is_for_the_leader_who_stops_all(tmp_path: Path) -> None:
+    expected = digest_of(start(tmp_path, configure(tmp_path, 1, epochs=40)))
+    arguments = [*configure(tmp_path, 2, epochs=40)[:-1], str(tmp_path / "stopped" / "results")]
+    command = [sys.executable, "-m", "tiny_agent_trainer", *arguments, "--quiet"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    run = wait_for_checkpoint(tmp_path / "stopped")
+    os.killpg(process.pid, signal.SIGINT)
+    _, words = process.communicate(timeout=120)
+    assert process.returncode == 130, words
+    assert digest_of(start(tmp_path, ["--resume", str(run)])) == expected
+
+
 def test_what_a_follower_refuses_ends_the_run_with_its_own_error(tmp_path: Path) -> None:
     process = start(tmp_path, configure(tmp_path, 2, epochs=60, lr=1e30))
     _, words = process.communicate(timeout=300)

@@ -54,8 +54,8 @@ class Layout:
         """(N, S, C), or (N * C, S, 1); a copy only where memory lies differently."""
         samples, channels = self.cells
         if self.is_innermost:
-            return grids.as_array(x.movedim(1, -1).contiguous()).reshape(samples, -1, channels)
-        return grids.as_array(x.contiguous()).reshape(samples * channels, -1, 1)
+            return grids.as_float32(x.movedim(1, -1).contiguous()).reshape(samples, -1, channels)
+        return grids.as_float32(x.contiguous()).reshape(samples * channels, -1, 1)
 
     def empty(self) -> tuple[torch.Tensor, npt.NDArray[np.float32]]:
         """A new tensor of this shape and layout, and its view."""

@@ -7,6 +7,7 @@ shard, so a shard draws the same on any worker; the element's index picks the wo
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from tiny_agent_trainer import errors, randomness
 from tiny_agent_trainer.exact import threads
@@ -36,6 +37,7 @@ def words(count: int) -> npt.NDArray[np.uint32]:
         UnsupportedOperationError: Nothing is being trained.
     """
     global _calls  # noqa: PLW0603
+    require_forward("dropout")
     if _place is None:
         raise errors.UnsupportedOperationError(
             where="exact arithmetic",
@@ -47,6 +49,21 @@ def words(count: int) -> npt.NDArray[np.uint32]:
     stream = randomness.stream(seed, "network", step, shard, _calls)
     _calls += 1
     return stream_words(stream.key, count)
+
+
+def require_forward(what: str) -> None:
+    """Refuse what a recomputation in the backward pass would do a second time.
+
+    Raises:
+        UnsupportedOperationError: The backward pass is under way.
+    """
+    if torch._C._current_graph_task_id() != -1:
+        raise errors.UnsupportedOperationError(
+            where="exact arithmetic",
+            expected=f"{what} once for every shard",
+            found="activation checkpointing, which does it again in the backward pass",
+            remedy="turn checkpointing off for this part of the network (use_checkpoint = false)",
+        )
 
 
 def stream_words(key: bytes, count: int) -> npt.NDArray[np.uint32]:

@@ -70,6 +70,22 @@ def not_finite(what: str) -> errors.NotFiniteError:
     )
 
 
+def as_float32(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
+    """A float32 tensor's memory as an array, without a copy.
+
+    Raises:
+        UnsupportedOperationError: It is of another type.
+    """
+    if tensor.dtype != torch.float32:
+        raise errors.UnsupportedOperationError(
+            where="exact arithmetic",
+            expected="float32 tensors",
+            found=str(tensor.dtype),
+            remedy="convert to float32 before the operation",
+        )
+    return as_array(tensor)
+
+
 def as_array(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
     """A tensor's memory as an array, without a copy."""
     array: npt.NDArray[np.float32] = tensor.detach().numpy()

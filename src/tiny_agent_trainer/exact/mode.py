@@ -17,7 +17,9 @@ from tiny_agent_trainer.exact.table import TABLE
 Refusal: TypeAlias = errors.NotFiniteError | errors.UnsupportedOperationError
 Note: TypeAlias = Callable[[str, Refusal], None]
 
-_HALF = frozenset({torch.float16, torch.bfloat16})
+_UNDEFINED = frozenset(
+    {torch.float16, torch.bfloat16, torch.complex32, torch.complex64, torch.complex128}
+)
 
 
 @final
@@ -60,7 +62,7 @@ class ExactMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
             result = implementation(*args, **kwargs)
         except (errors.NotFiniteError, errors.UnsupportedOperationError) as error:
             raise _placed(error) from None
-        _require_full_precision(operation, result)
+        _require_defined(operation, result)
         return result
 
     def _decompose(self, operation: Any, args: Any, kwargs: Any) -> Any:
@@ -89,19 +91,62 @@ def arithmetic(note: Note | None = None) -> Iterator[None]:
             found="torch.autocast, which computes in half precision",
             remedy="leave autocast away; exact arithmetic is as fast without it",
         )
-    with sdpa_kernel(SDPBackend.MATH), ExactMode(note):
+    with (
+        sdpa_kernel(SDPBackend.MATH),
+        _attention_spelled_out(),
+        _functions_refused(),
+        ExactMode(note),
+    ):
         yield
 
 
-def _require_full_precision(operation: Any, result: Any) -> None:
+def _require_defined(operation: Any, result: Any) -> None:
     for value in (result,) if isinstance(result, torch.Tensor) else tree_iter(result):
-        if isinstance(value, torch.Tensor) and value.dtype in _HALF:
+        if isinstance(value, torch.Tensor) and (
+            value.dtype in _UNDEFINED or value.device.type != "cpu"
+        ):
             raise errors.UnsupportedOperationError(
                 where=places.current(),
-                expected="float32 tensors",
-                found=f"{operation} with a result of {value.dtype}",
-                remedy="remove the conversion: half precision rounds in an order of its own",
+                expected="float32 tensors on the CPU",
+                found=f"{operation} with a result of {value.dtype} on {value.device}",
+                remedy="remove the conversion: other types and devices round in an order of theirs",
             )
+
+
+@contextlib.contextmanager
+def _functions_refused() -> Iterator[None]:
+    """Refuse `autograd.Function`s of users: what they compute in numpy or C++ is out of sight.
+
+    Those of torch and MONAI stay: they are made of operations that the table sees.
+    """
+    original = torch.autograd.Function.__dict__["apply"]
+
+    def apply(function: Any, *arguments: Any, **named: Any) -> Any:
+        if not function.__module__.startswith(("torch.", "monai.")):
+            raise errors.UnsupportedOperationError(
+                where=places.current(),
+                expected="operations that the table sees",
+                found=f"the autograd.Function {function.__module__}.{function.__qualname__}",
+                remedy='write it with torch operations, or choose arithmetic = "native"',
+            )
+        return original.__get__(None, function)(*arguments, **named)
+
+    torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        torch.autograd.Function.apply = original  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _attention_spelled_out() -> Iterator[None]:
+    """Keep torch from replacing whole transformer layers by one operation when evaluating."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _refused(operation: Any) -> errors.UnsupportedOperationError:

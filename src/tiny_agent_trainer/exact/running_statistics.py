@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 import torch
 
+from tiny_agent_trainer.exact import draws
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
@@ -34,6 +36,7 @@ _waiting: list[Update] | None = None
 
 def note(update: Update) -> None:
     """Apply an update now, or keep it for whoever gathers them."""
+    draws.require_forward("batch normalisation")
     if _waiting is None:
         update.apply()
     else:

@@ -74,6 +74,6 @@ def apply(x: torch.Tensor, tables: list[Table]) -> torch.Tensor:
         arguments = [array for table in full for array in (table.first, table.weights)]
         threads.run(
             windows.weighted_windows, out.shape[0] * out.shape[1],
-            grids.as_array(inside), *arguments, grids.as_array(out),
+            grids.as_float32(inside), *arguments, grids.as_float32(out),
         )  # fmt: skip
     return geometry.channels_second(out, spatial)

@@ -6,7 +6,9 @@ leader announces. It writes nothing into the run.
 """
 
 import contextlib
+import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +28,8 @@ from tiny_agent_trainer.tokenizer import samples
 from tiny_agent_trainer.training import gloo_group, group, step
 
 _INTERFACE: Final = "GLOO_SOCKET_IFNAME"
+_TOLD: Final = "tiny-agent-trainer-worker: "
+_DIE_WITH_PARENT: Final = 1
 _LOOK_AGAIN_S: Final = 0.05
 _LAST_WORDS_S: Final = 10.0
 _START: Final = (
@@ -39,7 +43,7 @@ class Follower:
     """A started process."""
 
     rank: int
-    process: "subprocess.Popen[str]"
+    process: "subprocess.Popen[bytes]"
     place: Path
 
     @property
@@ -56,15 +60,17 @@ class Follower:
         code = self.process.poll()
         if code is None:
             return
-        said = "" if self.process.stderr is None else self.process.stderr.read()
-        raise _ending(self.rank, code, said)
+        raise _ending(self.rank, code, self.words.read_text(errors="replace"))
+
+    @property
+    def words(self) -> Path:
+        """What it says on standard error; a file, because nobody reads a pipe meanwhile."""
+        return self.place / f"words-{self.rank}"
 
     def end(self) -> None:
         """Wait for nothing more from it."""
         self.process.kill()
         self.process.wait()
-        if self.process.stderr is not None:
-            self.process.stderr.close()
 
 
 @contextlib.contextmanager
@@ -99,12 +105,17 @@ def at_work(
 
 def main(argument: str) -> None:
     """What a follower does: one JSON argument, and on failure one JSON line on standard error."""
+    # An orphan would wait for ever: the kernel ends it with its leader (prctl, PR_SET_PDEATHSIG).
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     order: Any = canonical.decode(argument.encode())
+    if os.getppid() != order["leader"]:
+        raise SystemExit(errors.WorkerError.exit_code)
     try:
         _follow(order)
     except errors.TrainerError as error:
         words = {"where": error.where, "expected": error.expected, "found": error.found}
-        sys.stderr.write(canonical.encode(words | {"remedy": error.remedy}).decode() + "\n")
+        told = canonical.encode(words | {"remedy": error.remedy}).decode()
+        sys.stderr.write(f"\n{_TOLD}{told}\n")
         raise SystemExit(error.exit_code) from error
 
 
@@ -136,17 +147,19 @@ def _start(rank: int, size: int, run: Path, data_dir: Path | None, place: Path) 
         "rank": rank,
         "size": size,
         "place": str(place),
+        "leader": os.getpid(),
     }
     source = str(session.package_parent())
     told = canonical.encode(order).decode()
     command = [sys.executable, "-I", "-c", _START, source, told]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with (place / f"words-{rank}").open("wb") as words:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=words,
+            start_new_session=True,  # Ctrl-C is for the leader, who stops all of them
+        )
     return Follower(rank, process, place)
 
 
@@ -174,8 +187,9 @@ def _pause(followers: list[Follower]) -> None:
 def _ending(rank: int, code: int, said: str) -> errors.TrainerError:
     kinds = {kind.exit_code: kind for kind in errors.listed_errors()}
     lines = [line for line in said.splitlines() if line.strip()]
-    if code in kinds and lines:
-        words: Any = canonical.decode(lines[-1].encode())
+    told = [line.removeprefix(_TOLD) for line in lines if line.startswith(_TOLD)]
+    if code in kinds and told:
+        words: Any = canonical.decode(told[-1].encode())
         return kinds[code](**words)
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     tail = f": {lines[-1]}" if lines else ""

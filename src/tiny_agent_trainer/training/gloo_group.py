@@ -24,6 +24,9 @@ from tiny_agent_trainer.training.group import AbstractGroup, StepOrder
 _PATIENCE: Final = clock.days(30)
 """A follower waits this long for the leader, who may validate; a dead one is noticed at once."""
 
+_MINUTES_TO_JOIN: Final = 10
+"""All are ready when they join; who is not there by then is lost."""
+
 _STOP, _GO_ON = 0, 1
 
 Integer = TypeVar("Integer", np.int32, np.int64)
@@ -46,6 +49,7 @@ class GlooGroup(AbstractGroup):
         self.rank, self.size = rank, size
         try:
             store = torch.distributed.FileStore(str(meeting_place), size)  # type: ignore[attr-defined]
+            store.set_timeout(clock.minutes(_MINUTES_TO_JOIN))
             torch.distributed.init_process_group(
                 "gloo", store=store, rank=rank, world_size=size, timeout=_PATIENCE
             )

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import _disable_current_modes
 
+from tiny_agent_trainer import errors
 from tiny_agent_trainer.exact import grids, running_statistics, sums
 from tiny_agent_trainer.training import arithmetic
 from tiny_agent_trainer.training.flat import FlatParameters
@@ -45,6 +46,9 @@ class ShardGathering(arithmetic.AbstractGathering):
         self._losses: dict[int, float] = {}
         self._gradients: list[torch.Tensor] = []
         self._updates: dict[int, list[running_statistics.Update]] = {}
+        if shards > 1:
+            _require_common_momentum(network)
+        self._watched = _float_buffers(network) if shards > 1 else []
         self._counters = [
             (buffer, buffer.clone()) for buffer in network.buffers() if buffer.dtype == torch.int64
         ]
@@ -58,6 +62,9 @@ class ShardGathering(arithmetic.AbstractGathering):
         with running_statistics.gathered() as updates:
             yield lambda loss: self._losses.__setitem__(number, loss)
         self._updates[number] = updates
+        for name, buffer, version in self._watched:
+            if buffer._version != version:
+                raise _undivided(f"the buffer {name}, which the forward pass writes")
 
     def finish(self) -> float:
         """Add, and apply the running statistics."""
@@ -124,3 +131,27 @@ class ShardGathering(arithmetic.AbstractGathering):
         own = len(self.own_shards)
         for counter, before in self._counters:
             counter.copy_(before + (counter - before) // own * self._count)
+
+
+def _float_buffers(network: nn.Module) -> list[tuple[str, torch.Tensor, int]]:
+    """Every buffer of floats with the count of its changes; running statistics wait meanwhile."""
+    return [
+        (name, buffer, buffer._version)
+        for name, buffer in network.named_buffers()
+        if buffer.is_floating_point()
+    ]
+
+
+def _require_common_momentum(network: nn.Module) -> None:
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.momentum is None:
+            raise _undivided(f"the batch norm {name} with momentum = None, which counts shards")
+
+
+def _undivided(found: str) -> errors.UnsupportedOperationError:
+    return errors.UnsupportedOperationError(
+        where="[engine] shard_size",
+        expected="shards that can be computed in any order",
+        found=found,
+        remedy="leave shard_size away, so that a step is one shard",
+    )

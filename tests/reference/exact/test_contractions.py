@@ -18,6 +18,7 @@ from rational import exact_dot, same_bits
 from tiny_agent_trainer import errors, randomness
 from tiny_agent_trainer.exact import threads
 from tiny_agent_trainer.exact.contractions import blocks, current, geometry
+from tiny_agent_trainer.exact.contractions import engine as engine_module
 from tiny_agent_trainer.exact.kernels import dot_block
 
 ENGINES = sorted(current.ENGINES.values(), key=lambda engine: engine.name)
@@ -65,7 +66,9 @@ class TestMultiply:
         close = np.abs(results[0] - (left.double() @ right.double()).numpy())
         assert close.max(initial=0) <= depth * 2.0**-13
 
-    @pytest.mark.parametrize("depth", [29, 30, 31, 32, 4096, 2 * dot_block.MOST_PAIRS + 3])
+    @pytest.mark.parametrize(
+        "depth", [29, 30, 31, 32, 4096, 2 * dot_block.MOST_PAIRS + 3, 2**22 + 3]
+    )
     @pytest.mark.parametrize("sign", [1, -1])
     def test_extreme_integers_do_not_wrap(self, engine, depth, sign):
         """All operands at +-2^13, where a random test would pass by luck: equations (5) to (7)."""
@@ -80,6 +83,11 @@ class TestMultiply:
         left = torch.tensor([[[1e30, 1e30], [1e-25, 1e-25]]])
         found = engine.multiply(left, torch.ones(1, 2, 1))
         assert found[0, 1, 0] == pytest.approx(2e-25, rel=2e-4)
+
+    def test_refuses_what_float64_could_not_add(self, engine):
+        left = torch.zeros(1).expand(1, 1, engine_module.MOST_TERMS + 1)
+        with pytest.raises(errors.UnsupportedOperationError, match="134217728"):
+            engine.multiply(left, left.transpose(1, 2))
 
     @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
     def test_refuses_what_is_not_finite(self, engine, bad):

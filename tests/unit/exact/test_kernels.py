@@ -92,6 +92,16 @@ class TestCache:
         later = self.start(tmp_path).communicate()[0].split()
         assert (later[0], int(later[2])) == ("36.0", 1)
 
+    def test_damaged_files_are_compiled_again(self, tmp_path):
+        self.start(tmp_path).communicate()
+        kept = [path for path in tmp_path.rglob("*") if path.suffix in (".nbi", ".nbc")]
+        assert len(kept) > 2
+        for path in kept:
+            path.write_bytes(path.read_bytes()[:7])
+        process = self.start(tmp_path)
+        assert process.communicate()[0].split()[0] == "36.0"
+        assert process.returncode == 0
+
     def test_a_directory_that_cannot_be_written_is_no_obstacle(self, tmp_path):
         blocked = tmp_path / "file"
         blocked.write_text("")

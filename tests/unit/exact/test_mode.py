@@ -6,6 +6,7 @@ Not tested here: what the table computes (tests/reference/exact).
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import nn
 
 from tiny_agent_trainer import errors
@@ -72,6 +73,31 @@ class TestMode:
             with torch.inference_mode():
                 assert (layer(x) == expected).all()
 
+    def test_refuses_complex_numbers_and_float64_products(self):
+        with mode.arithmetic(), pytest.raises(errors.UnsupportedOperationError, match="complex64"):
+            torch.ones(2) * 1j
+        with mode.arithmetic(), pytest.raises(errors.UnsupportedOperationError, match="float64"):
+            torch.ones(2, 2).double() @ torch.ones(2, 2).double()
+        with mode.arithmetic(), pytest.raises(errors.UnsupportedOperationError, match="float64"):
+            nn.functional.batch_norm(torch.ones(3, 4).double(), None, None, training=True)
+
+    def test_refuses_a_users_function_and_restores_torchs(self):
+        class Hidden(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return torch.from_numpy(x.detach().numpy() * 2)
+
+        with mode.arithmetic(), pytest.raises(errors.UnsupportedOperationError, match="Hidden"):
+            Hidden.apply(torch.ones(2))
+        assert Hidden.apply(torch.ones(2)).tolist() == [2, 2]
+
+    def test_a_transformer_layer_evaluates_by_its_operations(self):
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+        x = torch.arange(48.0).reshape(1, 6, 8) / 48
+        with mode.arithmetic(), torch.no_grad():
+            found = layer(x)
+        assert torch.allclose(found, layer(x), atol=1e-2)
+
     def test_leaves_no_trace(self):
         with mode.arithmetic():
             pass
@@ -99,6 +125,19 @@ class TestDraws:
         assert not torch.equal(first, second)
         assert float((first != 0).float().mean()) == pytest.approx(0.7, abs=0.03)
         assert set(first.tolist()) == {0.0, float(torch.tensor(1.0) / torch.tensor(0.7))}
+
+    def test_checkpointing_would_draw_twice(self):
+        layer, x = nn.Linear(4, 4), torch.ones(2, 4, requires_grad=True)
+
+        def part(value):
+            return nn.functional.dropout(layer(value), 0.5)
+
+        draws.begin(1, 2, 3)
+        with mode.arithmetic():
+            y = torch.utils.checkpoint.checkpoint(part, x, use_reentrant=False)
+            with pytest.raises(errors.UnsupportedOperationError, match="checkpointing"):
+                y.sum().backward()
+        draws.end()
 
     def test_outside_of_training_drawing_is_refused(self):
         draws.end()

@@ -41,7 +41,7 @@ def of_channels(x_NDHWC: npt.NDArray[np.float32], what: str) -> Exponents:
 
 def of_weight(weight: torch.Tensor, groups: int, what: str) -> tuple[Exponents, Exponents]:
     """Exponents per output channel (O,) and per group and input channel (groups, C / groups)."""
-    flat = grids.as_array(weight.contiguous()).reshape(weight.shape[0] * weight.shape[1], -1)
+    flat = grids.as_float32(weight.contiguous()).reshape(weight.shape[0] * weight.shape[1], -1)
     largest = np.zeros(len(flat), np.int32)
     if flat.size:
         threads.run(scan.largest_of_rows, len(flat), flat.view(np.int32), largest)

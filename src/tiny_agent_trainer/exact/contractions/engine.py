@@ -2,10 +2,30 @@
 """What an engine of contractions is: several compute the same integers by different means."""
 
 import abc
+from typing import Final
 
 import torch
 
+from tiny_agent_trainer import errors
 from tiny_agent_trainer.exact.contractions.geometry import Geometry
+
+MOST_TERMS: Final = 2**27
+"""Of a dot product: sums of 2^27 products of 2^26 fill the 53 bits of float64. Equation (7)."""
+
+
+def require_length(terms: int) -> None:
+    """Refuse a contracted axis that no engine can add exactly.
+
+    Raises:
+        UnsupportedOperationError: It is longer than `MOST_TERMS`.
+    """
+    if terms > MOST_TERMS:
+        raise errors.UnsupportedOperationError(
+            where="a product or convolution",
+            expected=f"at most {MOST_TERMS} terms in a sum of products",
+            found=str(terms),
+            remedy="make [engine] shard_size smaller, or crop the volumes",
+        )
 
 
 class AbstractEngine(abc.ABC):

@@ -12,8 +12,8 @@ import torch
 
 from tiny_agent_trainer.exact import grids
 from tiny_agent_trainer.exact.contractions import blocks
-from tiny_agent_trainer.exact.contractions.engine import AbstractEngine
-from tiny_agent_trainer.exact.contractions.geometry import Geometry
+from tiny_agent_trainer.exact.contractions.engine import AbstractEngine, require_length
+from tiny_agent_trainer.exact.contractions.geometry import Geometry, count
 
 aten = torch.ops.aten
 
@@ -27,19 +27,20 @@ class Float64Engine(AbstractEngine):
     def multiply(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         """See the base class."""
         batches, rows, depth = left.shape
+        require_length(depth)
         left, right = left.contiguous(), right.contiguous()
         e_left = blocks.of_rows(
-            grids.as_array(left).reshape(batches * rows, depth), "the left operand"
+            grids.as_float32(left).reshape(batches * rows, depth), "the left operand"
         )
         e_left = e_left.reshape(batches, rows, 1)
-        e_right = blocks.of_columns(grids.as_array(right), "the right operand")[:, None]
+        e_right = blocks.of_columns(grids.as_float32(right), "the right operand")[:, None]
         return _round(
             torch.bmm(_integers(left, e_left), _integers(right, e_right)), e_left, e_right
         )
 
     def convolve(self, x: torch.Tensor, weight: torch.Tensor, shape: Geometry) -> torch.Tensor:
         """See the base class."""
-        e_x = _per_sample(blocks.of_samples(grids.as_array(x), "the input"))
+        e_x = _per_sample(blocks.of_samples(grids.as_float32(x), "the input"))
         e_weight = blocks.of_weight(weight, shape.groups, "the weight")[0]
         sums = aten.convolution(
             _integers(x, e_x).movedim(-1, 1),
@@ -52,7 +53,9 @@ class Float64Engine(AbstractEngine):
         self, gradient: torch.Tensor, weight: torch.Tensor, shape: Geometry
     ) -> torch.Tensor:
         """See the base class."""
-        e_gradient = _per_sample(blocks.of_samples(grids.as_array(gradient), "the output gradient"))
+        e_gradient = _per_sample(
+            blocks.of_samples(grids.as_float32(gradient), "the output gradient")
+        )
         e_weight = blocks.of_weight(weight, shape.groups, "the weight")[1]
         per_output = e_weight.repeat(shape.group_outputs, axis=0)[..., None, None, None]
         sums = _backward(
@@ -67,8 +70,9 @@ class Float64Engine(AbstractEngine):
         self, x: torch.Tensor, gradient: torch.Tensor, shape: Geometry
     ) -> torch.Tensor:
         """See the base class."""
-        e_x = blocks.of_channels(grids.as_array(x), "the input")
-        e_gradient = blocks.of_channels(grids.as_array(gradient), "the output gradient")
+        require_length(shape.samples * count(shape.out))
+        e_x = blocks.of_channels(grids.as_float32(x), "the input")
+        e_gradient = blocks.of_channels(grids.as_float32(gradient), "the output gradient")
         sums = _backward(
             _integers(gradient, e_gradient).movedim(-1, 1),
             _integers(x, e_x).movedim(-1, 1),

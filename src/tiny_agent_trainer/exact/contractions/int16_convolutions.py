@@ -17,6 +17,7 @@ import torch
 
 from tiny_agent_trainer.exact import grids, threads
 from tiny_agent_trainer.exact.contractions import blocks
+from tiny_agent_trainer.exact.contractions.engine import require_length
 from tiny_agent_trainer.exact.contractions.geometry import Geometry, Triple, count
 from tiny_agent_trainer.exact.contractions.int16_matrices import SLACK
 from tiny_agent_trainer.exact.kernels import contract, pack
@@ -71,9 +72,9 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, shape: Geometry) -> torch.Te
     out = torch.empty(shape.samples, *shape.out, shape.outputs)
     if not out.numel():
         return out
-    e_x = blocks.of_samples(grids.as_array(x), "the input")
+    e_x = blocks.of_samples(grids.as_float32(x), "the input")
     e_weight = blocks.of_weight(weight, shape.groups, "the weight")[0]
-    image = _pack_image(grids.as_array(x), e_x, shape.padded, shape.padding)
+    image = _pack_image(grids.as_float32(x), e_x, shape.padded, shape.padding)
     taps = tuple(
         Taps(first=0, step=1, number=k, places=tuple(range(0, k * apart, apart)))
         for k, apart in zip(shape.kernel, shape.dilation, strict=True)
@@ -95,10 +96,10 @@ def input_gradient(gradient: torch.Tensor, weight: torch.Tensor, shape: Geometry
     out = torch.zeros(shape.samples, *shape.size, shape.inputs)
     if not out.numel() or not gradient.numel():
         return out
-    e_gradient = blocks.of_samples(grids.as_array(gradient), "the output gradient")
+    e_gradient = blocks.of_samples(grids.as_float32(gradient), "the output gradient")
     e_weight = blocks.of_weight(weight, shape.groups, "the weight")[1]
     size, border = _gradient_border(shape)
-    image = _pack_image(grids.as_array(gradient), e_gradient, size, border)
+    image = _pack_image(grids.as_float32(gradient), e_gradient, size, border)
     weights = weight.detach().reshape(
         shape.groups, shape.group_outputs, shape.group_inputs, *shape.kernel
     )
@@ -122,10 +123,11 @@ def weight_gradient(x: torch.Tensor, gradient: torch.Tensor, shape: Geometry) ->
     out = torch.zeros(shape.outputs, *kernel, inputs)
     if not x.numel() or not gradient.numel():
         return out.movedim(-1, 1)
-    e_x = blocks.of_channels(grids.as_array(x), "the input")
-    e_gradient = blocks.of_channels(grids.as_array(gradient), "the output gradient")
-    image = _pack_pairs(grids.as_array(x), e_x, shape.padded, shape.padding)
-    errors = _pack_pairs(grids.as_array(gradient), e_gradient, shape.out, (0, 0, 0))
+    require_length(shape.samples * count(shape.out))
+    e_x = blocks.of_channels(grids.as_float32(x), "the input")
+    e_gradient = blocks.of_channels(grids.as_float32(gradient), "the output gradient")
+    image = _pack_pairs(grids.as_float32(x), e_x, shape.padded, shape.padding)
+    errors = _pack_pairs(grids.as_float32(gradient), e_gradient, shape.out, (0, 0, 0))
     is_run = shape.groups == 1 and shape.dilation[2] == 1
     across = 1 if is_run else kernel[2]
     run = kernel[2] if is_run else 1
@@ -148,7 +150,7 @@ def weight_gradient(x: torch.Tensor, gradient: torch.Tensor, shape: Geometry) ->
         image.values, shift + batch[:, 0] * inputs * 2, shape.stride[2] * steps[2], 2 * COLUMNS,
         left_lines, right_lines, shape.out[2],
         blocks.powers(e_gradient), batch[:, 0] * outputs, powers, batch[:, 0] * columns,
-        columns, grids.as_array(out).reshape(-1), np.arange(outputs) * per_output,
+        columns, grids.as_float32(out).reshape(-1), np.arange(outputs) * per_output,
         batch[:, 0] * outputs * per_output + taps,
     )  # fmt: skip
     return out.movedim(-1, 1)
@@ -184,7 +186,7 @@ def _contract_phase(
         packed, group * panels * stride, 2 * COLUMNS, stride,
         segments, np.arange(len(segments)) * pairs * 2 * COLUMNS, pairs,
         powers, zeros, blocks.powers(e_columns).reshape(-1), group * columns,
-        columns, grids.as_array(out).reshape(-1), out_rows, group * columns,
+        columns, grids.as_float32(out).reshape(-1), out_rows, group * columns,
     )  # fmt: skip
 
 
@@ -200,7 +202,7 @@ def _pack_weights(
     planes = list(itertools.product(range(taps[0].number), range(taps[1].number)))
     stride = len(planes) * per_row * segment
     values = np.zeros(groups * panels * stride + SLACK, np.int16)
-    flat = grids.as_array(weights.as_strided((_extent(weights),), (1,)))
+    flat = grids.as_float32(weights.as_strided((_extent(weights),), (1,)))
     shape = np.array([groups, per_row, run, depth, columns])
     for number, (plane, row) in enumerate(planes):
         offset = (

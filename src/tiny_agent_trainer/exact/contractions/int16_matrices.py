@@ -9,13 +9,20 @@ import torch
 
 from tiny_agent_trainer.exact import grids, threads
 from tiny_agent_trainer.exact.contractions import blocks
+from tiny_agent_trainer.exact.contractions.engine import require_length
 from tiny_agent_trainer.exact.kernels import contract, pack
-from tiny_agent_trainer.exact.kernels.dot_block import COLUMNS
+from tiny_agent_trainer.exact.kernels.dot_block import COLUMNS, MOST_PAIRS
 
 SLACK = 4 * COLUMNS
 """Values behind the last one of an operand that a block may read and never uses."""
 
 ZERO = np.zeros(1, np.int64)
+
+
+def pairs_of(depth: int) -> int:
+    """Pairs of a contracted axis; a long one is filled up to whole pieces. Equation (6)."""
+    pairs = -(-depth // 2)
+    return pairs if pairs <= MOST_PAIRS else -(-pairs // MOST_PAIRS) * MOST_PAIRS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +51,20 @@ def multiply(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     out = torch.empty(batches, rows, columns)
     if not out.numel() or not depth:
         return out.zero_()
+    require_length(depth)
     a, b = _pack_left(left), _pack_right(right)
+    pairs = min(pairs_of(depth), MOST_PAIRS)
+    pieces = np.arange(pairs_of(depth) // pairs) * pairs
     batch = np.arange(batches)
     tasks = batches * -(-rows // contract.ROWS_OF_TASK)
     threads.run(
         contract.contract, tasks,
         a.values, np.arange(rows) * a.outer, batch * a.batch, a.step,
         b.values, batch * b.batch, b.step, b.outer,
-        ZERO, ZERO, -(-depth // 2),
+        pieces * a.step, pieces * b.step, pairs,
         blocks.powers(a.exponents), batch * rows, blocks.powers(b.exponents), batch * columns,
-        columns, grids.as_array(out).reshape(-1), np.arange(rows) * columns, batch * rows * columns,
+        columns, grids.as_float32(out).reshape(-1),
+        np.arange(rows) * columns, batch * rows * columns,
     )  # fmt: skip
     return out
 
@@ -63,9 +74,9 @@ def _pack_left(left: torch.Tensor) -> Packed:
     if left.stride(2) != 1 and left.stride(1) == 1:
         return _pack_row_pairs(left.transpose(1, 2), outer=2, what="the left operand")
     rows, depth = left.shape[1:]
-    x = grids.as_array(left.contiguous()).reshape(-1, depth)
+    x = grids.as_float32(left.contiguous()).reshape(-1, depth)
     exponents = blocks.of_rows(x, "the left operand")
-    length = depth + depth % 2
+    length = 2 * pairs_of(depth)
     values = np.zeros(len(x) * length + SLACK, np.int16)
     packed = values[: len(x) * length].reshape(len(x), length)
     threads.run(pack.pack_rows, len(x), x, blocks.scales(exponents), packed)
@@ -76,9 +87,9 @@ def _pack_right(right: torch.Tensor) -> Packed:
     if right.stride(1) != 1 or right.stride(2) == 1:
         return _pack_row_pairs(right, outer=2 * COLUMNS, what="the right operand")
     batches, depth, columns = right.shape
-    across = grids.as_array(right.transpose(1, 2).contiguous())
+    across = grids.as_float32(right.transpose(1, 2).contiguous())
     exponents = blocks.of_rows(across.reshape(-1, depth), "the right operand")
-    panels, stride = -(-columns // COLUMNS), -(-depth // 2) * 2 * COLUMNS
+    panels, stride = -(-columns // COLUMNS), pairs_of(depth) * 2 * COLUMNS
     values = np.zeros(batches * panels * stride + SLACK, np.int16)
     shape = np.array([batches, 1, 1, depth, columns])
     strides = np.array([depth * columns, 0, 0, 1, depth, 0])
@@ -101,12 +112,12 @@ def _pack_right(right: torch.Tensor) -> Packed:
 def _pack_row_pairs(x: torch.Tensor, outer: int, what: str) -> Packed:
     """Of (B, K, C), columns innermost."""
     batches, depth, columns = x.shape
-    x_BKC = grids.as_array(x.contiguous())
+    x_BKC = grids.as_float32(x.contiguous())
     exponents_BC = blocks.of_columns(x_BKC, what)
-    pairs = -(-depth // 2)
-    batch = pairs * columns * 2
+    pairs, filled = -(-depth // 2), pairs_of(depth)
+    batch = filled * columns * 2
     values = np.zeros(batches * batch + SLACK, np.int16)
-    packed = values[: batches * batch].reshape(batches, pairs, columns, 2)
+    packed = values[: batches * batch].reshape(batches, filled, columns, 2)[:, :pairs]
     scale_BC = blocks.scales(exponents_BC)
     threads.run(pack.pack_row_pairs, batches * pairs, x_BKC, scale_BC, packed)
     exponents = exponents_BC.reshape(-1)

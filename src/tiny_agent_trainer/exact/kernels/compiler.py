@@ -138,6 +138,14 @@ def _new_cache(function: Callable[..., Any]) -> caching.FunctionCache:
     class Cache(caching.FunctionCache):
         _impl_class = Implementation
 
+        def load_overload(self, sig: Any, target_context: Any) -> Any:
+            """What was kept; where that is damaged, nothing, so that it is compiled again."""
+            try:
+                return super().load_overload(sig, target_context)
+            except Exception:  # noqa: BLE001  # damaged in whatever way
+                self.flush()
+                return None
+
         def save_overload(self, sig: Any, data: Any) -> None:
             """Keep it if that is possible; a kernel that is not kept is compiled again."""
             with contextlib.suppress(OSError):

@@ -14,6 +14,7 @@ from tiny_agent_trainer.exact.table import (
     normalisation,
     pooling,
     random,
+    ranges,
     reductions,
     softmax,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "normalisation",
     "pooling",
     "random",
+    "ranges",
     "reductions",
     "softmax",
 ]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gathering, and its gradients: values that meet in one place are added exactly, as int64."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,22 +14,34 @@ aten = torch.ops.aten
 runs_natively(aten.embedding.default)
 
 
-def _add_exactly(
-    base: torch.Tensor,
-    source: torch.Tensor,
-    add: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-) -> torch.Tensor:
-    """Base plus the terms of `source` that `add` brings to their places, rounded once.
+def _add_exactly(base: torch.Tensor, places: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    """Base plus the terms of `source` at flat places of it, rounded once.
 
-    One grid serves all: the largest magnitude of both, and the count of all terms.
+    Every place has a grid of its own, set by the terms that meet there: what is added elsewhere in
+    the tensor, or by another sample, cannot change it.
     """
-    terms = [grids.as_array(x.contiguous()).reshape(-1) for x in (base, source)]
-    exponent = max(sums.exponent(term, "the values of a scattered sum") for term in terms)
-    shift = np.int32(grids.sum_bits(source.numel() + 1) - exponent)
-    scale = float(grids.powers(shift))
-    totals = torch.round(base.double() * scale).long()
-    add(totals, torch.round(source.double() * scale).long())
-    return torch.from_numpy(sums.rounded(totals.numpy(), shift))
+    flat, terms, places = base.reshape(-1), source.reshape(-1), places.reshape(-1)
+    largest, bits = _magnitudes(flat), _magnitudes(terms)
+    largest.scatter_reduce_(0, places, bits, "amax")
+    counts = torch.bincount(places, minlength=len(flat)) + 1
+    exponents = grids.exponents(largest.int().numpy(), grids.SUM_FLOOR, "a scattered sum")
+    room = 62 - np.frexp(counts.numpy().astype(np.float64))[1]
+    shifts = np.minimum(grids.SUM_BITS, room).astype(np.int32) - exponents
+    scales = torch.from_numpy(grids.powers(shifts))
+    totals = torch.round(flat.double() * scales).long()
+    totals.index_add_(0, places, torch.round(terms.double() * scales[places]).long())
+    return torch.from_numpy(sums.rounded(totals.numpy(), shifts)).view(base.shape)
+
+
+def _magnitudes(x: torch.Tensor) -> torch.Tensor:
+    """The bits of |x|, as int64."""
+    bits = grids.as_float32(x.contiguous()).view(np.int32) & 0x7FFFFFFF
+    return torch.from_numpy(bits.astype(np.int64))
+
+
+def _places(x: torch.Tensor) -> torch.Tensor:
+    """The flat index of every element, in the shape of x."""
+    return torch.arange(x.numel()).view(x.shape)
 
 
 @implements(aten.embedding_dense_backward.default)
@@ -49,7 +61,7 @@ def embedding_dense_backward(
         counts = torch.bincount(places, minlength=num_weights)
         rows = rows / counts[places][:, None]
     base = torch.zeros(num_weights, width)
-    return _add_exactly(base, rows, lambda total, new: total.index_add_(0, places, new))
+    return _add_exactly(base, _places(base)[places], rows)
 
 
 @implements(aten.index_add.default)
@@ -58,7 +70,7 @@ def index_add(
 ) -> torch.Tensor:
     """X plus slices of source, times alpha, at the places of `index`."""
     scaled = source if alpha == 1 else source * alpha
-    return _add_exactly(x, scaled, lambda total, new: total.index_add_(dim, index, new))
+    return _add_exactly(x, _places(x).index_select(dim, index), scaled)
 
 
 @implements(aten.index_add_.default)
@@ -75,7 +87,7 @@ def scatter_add(
 ) -> torch.Tensor:
     """X plus values of source at the places of `index`."""
     used = source[tuple(slice(0, size) for size in index.shape)]
-    return _add_exactly(x, used, lambda total, new: total.scatter_add_(dim, index, new))
+    return _add_exactly(x, _places(x).gather(dim, index), used)
 
 
 @implements(aten.scatter_add_.default)
@@ -94,12 +106,23 @@ def index_put(
     accumulate: bool = False,
 ) -> torch.Tensor:
     """Values written to, or added at, indexed places; written twice, the last one stays."""
-    if not accumulate or not x.is_floating_point():
+    places = aten.index.Tensor(_places(x), indices)
+    spread = values.expand(places.shape)
+    if not accumulate:
+        return _write_last(x, places.reshape(-1), spread.reshape(-1))
+    if not x.is_floating_point():
         return aten.index_put.default(x, indices, values, accumulate)
-    spread = values.expand(x[tuple(_as_slices(indices))].shape)
-    return _add_exactly(
-        x, spread, lambda total, new: aten.index_put_.default(total, indices, new, True)
-    )
+    return _add_exactly(x, places, spread)
+
+
+def _write_last(x: torch.Tensor, places: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """X with values at flat places; of those that meet, the last in the order of indices."""
+    writer = torch.full((x.numel(),), -1)
+    writer.scatter_reduce_(0, places, torch.arange(len(places)), "amax")
+    is_written = writer >= 0
+    out = x.reshape(-1).clone()
+    out[is_written] = values[writer[is_written]].to(x.dtype)
+    return out.view(x.shape)
 
 
 @implements(aten.index_put_.default, aten._index_put_impl_.default)
@@ -113,7 +136,3 @@ def index_put_(
     """The same, in place."""
     del unsafe
     return x.copy_(index_put(x, indices, values, accumulate))
-
-
-def _as_slices(indices: Sequence[torch.Tensor | None]) -> list[torch.Tensor | slice]:
-    return [slice(None) if index is None else index for index in indices]

@@ -124,7 +124,7 @@ def group_norm_backward(
     """Gradients of input, weight and bias."""
     del places
     pool = Pool(groups)
-    cells = [pool.spread(grids.as_array(v), (samples, channels)) for v in (mean, rstd)]
+    cells = [pool.spread(grids.as_float32(v), (samples, channels)) for v in (mean, rstd)]
     factor = _or_constant(weight, channels, 1)
     found = normalisation.gradients(gradient, x, cells[0], cells[1], factor, pool)
     return _masked(found, output_mask)
@@ -147,7 +147,7 @@ def native_layer_norm(
         layer_norm.forward, len(rows), rows,
         _or_constant(weight, columns, 1), _or_constant(bias, columns, 0), eps,
         grids.sum_bits(columns), grids.SUM_FLOOR, means, deviations,
-        grids.as_array(out).reshape(rows.shape), faults,
+        grids.as_float32(out).reshape(rows.shape), faults,
     )  # fmt: skip
     if faults.any():
         raise grids.not_finite("the input of a layer normalisation")
@@ -175,9 +175,9 @@ def native_layer_norm_backward(
     faults = np.zeros(len(rows), np.bool_)
     threads.run(
         layer_norm.backward, len(rows), dy, rows, _or_constant(weight, columns, 1),
-        grids.as_array(mean).reshape(-1), grids.as_array(rstd).reshape(-1),
+        grids.as_float32(mean).reshape(-1), grids.as_float32(rstd).reshape(-1),
         grids.sum_bits(columns), grids.SUM_FLOOR,
-        grids.as_array(out).reshape(rows.shape), slope, faults,
+        grids.as_float32(out).reshape(rows.shape), slope, faults,
     )  # fmt: skip
     if faults.any():
         raise grids.not_finite("the gradient of a layer normalisation")
@@ -217,13 +217,13 @@ def _constants(
     if first is None or second is None:
         message = "batch normalisation needs both statistics"
         raise ValueError(message)
-    arrays = [grids.as_array(vector)[None].astype(np.float64) for vector in (first, second)]
+    arrays = [grids.as_float32(vector)[None].astype(np.float64) for vector in (first, second)]
     return arrays[0], arrays[1]
 
 
 def _as_rows(x: torch.Tensor, normalized_shape: list[int]) -> tuple[npt.NDArray[np.float32], int]:
     columns = math.prod(normalized_shape)
-    return grids.as_array(x.contiguous()).reshape(-1, columns), columns
+    return grids.as_float32(x.contiguous()).reshape(-1, columns), columns
 
 
 def _summed(rows: npt.NDArray[np.float32], shape: list[int]) -> torch.Tensor:
@@ -234,7 +234,7 @@ def _summed(rows: npt.NDArray[np.float32], shape: list[int]) -> torch.Tensor:
 def _or_constant(x: torch.Tensor | None, count: int, value: float) -> npt.NDArray[np.float32]:
     if x is None:
         return np.full(count, value, np.float32)
-    return grids.as_array(x.contiguous()).reshape(-1)
+    return grids.as_float32(x.contiguous()).reshape(-1)
 
 
 def _masked(found: normalisation.Gradients, mask: list[bool]) -> Triple:

@@ -46,12 +46,12 @@ def total(x: torch.Tensor, dims: list[int], *, keepdim: bool) -> torch.Tensor:
     if not keepdim:
         shape = [x.shape[dim] for dim in kept]
     if not kept:
-        return torch.full(shape, float(sums.total(grids.as_array(_in_order(x)))))
+        return torch.full(shape, float(sums.total(grids.as_float32(_in_order(x)))))
     before = [dim for dim in kept if dim < chosen[0]]
     after = [dim for dim in kept if dim > chosen[0]]
     moved = x.permute(*before, *chosen, *after).contiguous()
     batches, columns = (math.prod(x.shape[dim] for dim in dims) for dims in (before, after))
-    array = grids.as_array(moved).reshape(batches, -1, columns)
+    array = grids.as_float32(moved).reshape(batches, -1, columns)
     if columns == 1:
         result = sums.of_rows(array[:, :, 0], "the values of a sum")
     else:
@@ -102,13 +102,13 @@ def mean_dims(
 @implements(aten.amax.default)
 def amax(x: torch.Tensor, dims: list[int] | None = None, keepdim: bool = False) -> torch.Tensor:
     """The largest value; of 0 and -0 it is 0."""
-    return aten.amax.default(x, dims or [], keepdim) + 0
+    return _without_negative_zero(aten.amax.default(x, dims or [], keepdim))
 
 
 @implements(aten.amin.default)
 def amin(x: torch.Tensor, dims: list[int] | None = None, keepdim: bool = False) -> torch.Tensor:
     """The smallest value; of 0 and -0 it is 0."""
-    return aten.amin.default(x, dims or [], keepdim) + 0
+    return _without_negative_zero(aten.amin.default(x, dims or [], keepdim))
 
 
 @implements(aten.max.default)
@@ -178,6 +178,10 @@ def std(
 ) -> torch.Tensor:
     """The root of the variance."""
     return sqrt(var(x, dims, correction=correction, keepdim=keepdim))
+
+
+def _without_negative_zero(x: torch.Tensor) -> torch.Tensor:
+    return x + 0 if x.is_floating_point() else x
 
 
 def _in_order(x: torch.Tensor) -> torch.Tensor:
