@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, final
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_iter
 
 from tiny_agent_trainer import errors
@@ -76,7 +76,7 @@ class ExactMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
 
 @contextlib.contextmanager
 def arithmetic(note: Note | None = None) -> Iterator[None]:
-    """Everything computed inside is exact arithmetic (EXACT in `docs/promise.md`).
+    """Everything computed inside is exact arithmetic (`docs/promise.md`); may be entered again.
 
     Args:
         note: Told of refused operations, which are then torch's own; see `survey.py`.
@@ -91,6 +91,9 @@ def arithmetic(note: Note | None = None) -> Iterator[None]:
             found="torch.autocast, which computes in half precision",
             remedy="leave autocast away; exact arithmetic is as fast without it",
         )
+    if any(isinstance(mode, ExactMode) for mode in _get_current_dispatch_mode_stack()):
+        yield  # a second mode would see what the engines of the first compute with
+        return
     with (
         sdpa_kernel(SDPBackend.MATH),
         _attention_spelled_out(),

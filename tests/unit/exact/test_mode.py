@@ -11,6 +11,7 @@ from torch import nn
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.exact import draws, mode
+from tiny_agent_trainer.exact.contractions import current
 
 
 class Strange(nn.Module):
@@ -97,6 +98,21 @@ class TestMode:
         with mode.arithmetic(), torch.no_grad():
             found = layer(x)
         assert torch.allclose(found, layer(x), atol=1e-2)
+
+    def test_entered_twice_is_entered_once(self):
+        """Otherwise the outer one would round what the engine of the inner one computes with."""
+        left, right = torch.arange(12.0).view(3, 4) / 7, torch.arange(8.0).view(4, 2) / 3
+        current.set_engine("float64")
+        try:
+            with mode.arithmetic():
+                once = left @ right
+                with mode.arithmetic():
+                    twice = left @ right
+                after = left @ right
+        finally:
+            current.set_engine("auto")
+        assert torch.equal(once, twice)
+        assert torch.equal(once, after)
 
     def test_leaves_no_trace(self):
         with mode.arithmetic():
