@@ -50,6 +50,13 @@ def of_weight(weight: torch.Tensor, groups: int, what: str) -> tuple[Exponents, 
     return _exponents(by_output, what), _exponents(largest_GOC.max(axis=1, initial=0), what)
 
 
+def bias_of(bias: torch.Tensor | None, columns: int) -> npt.NDArray[np.float32]:
+    """A bias as an array; minus zeros, which change no number that they are added to, for none."""
+    if bias is None:
+        return np.full(columns, -0.0, np.float32)
+    return grids.as_float32(bias.contiguous())
+
+
 def scales(exponents: Exponents) -> npt.NDArray[np.float32]:
     """What a value is multiplied by to become an integer: 2^(13 - e), exactly."""
     return np.ldexp(np.float32(1), grids.CONTRACTION_BITS - 1 - exponents)

@@ -22,6 +22,7 @@ from tiny_agent_trainer.exact.contractions.geometry import Geometry, Triple, cou
 from tiny_agent_trainer.exact.contractions.int16_matrices import SLACK
 from tiny_agent_trainer.exact.kernels import contract, pack
 from tiny_agent_trainer.exact.kernels.dot_block import COLUMNS
+from tiny_agent_trainer.exact.kernels.instruction_sets import LEFT_PANEL
 
 Offsets = npt.NDArray[np.int64]
 
@@ -48,26 +49,92 @@ class Taps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """A padded, packed image.
+    """A padded, packed image with channels innermost.
 
     Attributes:
-        values: int16, flat, channels innermost.
+        values: int16, flat.
         size: Padded.
-        border: Zeros before the first value.
+        channels: Which is also the step from one place to the next.
     """
 
     values: npt.NDArray[np.int16]
     size: Triple
-    border: Triple
     channels: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedImage:
+    """A padded, packed image whose samples are interleaved in pairs, in panels of channels.
+
+    In a panel channels are innermost; then come places, or pairs where these are more than the
+    places of a line: the contracted axis is read in runs, and long ones are read faster.
+
+    Attributes:
+        values: int16, flat.
+        size: Padded.
+        pairs: Of samples.
+        channels: Of a panel.
+        are_pairs_inside: Whether the pairs of a place lie side by side.
+    """
+
+    values: npt.NDArray[np.int16]
+    size: Triple
+    pairs: int
+    channels: int
+    are_pairs_inside: bool
+
+    @property
+    def pair_step(self) -> int:
+        """Values from one pair to the next."""
+        return 2 * self.channels * (1 if self.are_pairs_inside else count(self.size))
+
+    @property
+    def place_step(self) -> int:
+        """Values from one place of a line to the next."""
+        return 2 * self.channels * (self.pairs if self.are_pairs_inside else 1)
 
     def steps(self) -> Triple:
         """Values from one place to the next, by dimension."""
         _, height, width = self.size
-        return height * width * self.channels, width * self.channels, self.channels
+        return height * width * self.place_step, width * self.place_step, self.place_step
+
+    def offsets(self, channels: int) -> Offsets:
+        """Of so many channels, within a place."""
+        channel = np.arange(channels)
+        panel = self.pairs * count(self.size) * 2 * self.channels
+        offsets: Offsets = channel // self.channels * panel + 2 * (channel % self.channels)
+        return offsets
+
+    def runs(self, number: Triple, stride: Triple) -> "Runs":
+        """The contracted axis: so many places, so far apart, of all pairs."""
+        if self.are_pairs_inside:
+            places = _places(1, number, self.size, stride, (0, 0, 0), self.place_step)
+            return Runs(places=places, length=self.pairs, step=self.pair_step)
+        lines = (number[0], number[1], 1)
+        places = _places(self.pairs, lines, self.size, stride, (0, 0, 0), self.place_step)
+        return Runs(places=places, length=number[2], step=stride[2] * self.place_step)
 
 
-def convolve(x: torch.Tensor, weight: torch.Tensor, shape: Geometry) -> torch.Tensor:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """Stretches of a contracted axis: where they begin, their length and step."""
+
+    places: Offsets
+    length: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Panels of taps and channels of a weight gradient: where they begin, and which they are."""
+
+    places: Offsets
+    bounds: Offsets
+
+
+def convolve(
+    x: torch.Tensor, weight: torch.Tensor, shape: Geometry, bias: torch.Tensor | None
+) -> torch.Tensor:
     """Channels innermost, (N, D, H, W, C): (N, D', H', W', O)."""
     out = torch.empty(shape.samples, *shape.out, shape.outputs)
     if not out.numel():
@@ -87,6 +154,7 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, shape: Geometry) -> torch.Te
         image, rows, taps,
         weights.permute(0, 3, 4, 5, 2, 1), e_weight.reshape(shape.groups, -1), e_x,
         out, _places(shape.samples, shape.out, shape.out, (1, 1, 1), (0, 0, 0), shape.outputs),
+        blocks.bias_of(bias, shape.outputs),
     )  # fmt: skip
     return out
 
@@ -113,47 +181,56 @@ def input_gradient(gradient: torch.Tensor, weight: torch.Tensor, shape: Geometry
         _contract_phase(
             image, rows, taps,
             weights.permute(0, 3, 4, 5, 1, 2), e_weight, e_gradient, out, places,
+            blocks.bias_of(None, shape.inputs),
         )  # fmt: skip
     return out
 
 
 def weight_gradient(x: torch.Tensor, gradient: torch.Tensor, shape: Geometry) -> torch.Tensor:
     """(N, D, H, W, C) with (N, D', H', W', O): (O, C / groups, *kernel)."""
-    kernel, inputs = shape.kernel, shape.group_inputs
+    kernel, inputs, outputs = shape.kernel, shape.group_inputs, shape.group_outputs
     out = torch.zeros(shape.outputs, *kernel, inputs)
     if not x.numel() or not gradient.numel():
         return out.movedim(-1, 1)
     require_length(shape.samples * count(shape.out))
     e_x = blocks.of_channels(grids.as_float32(x), "the input")
     e_gradient = blocks.of_channels(grids.as_float32(gradient), "the output gradient")
-    image = _pack_pairs(grids.as_float32(x), e_x, shape.padded, shape.padding)
-    errors = _pack_pairs(grids.as_float32(gradient), e_gradient, shape.out, (0, 0, 0))
-    is_run = shape.groups == 1 and shape.dilation[2] == 1
-    across = 1 if is_run else kernel[2]
-    run = kernel[2] if is_run else 1
-    batch = np.array(list(np.ndindex(shape.groups, kernel[0], kernel[1], across)))
-    steps = image.steps()
-    shift = batch[:, 1:] @ (np.array(steps) * shape.dilation)
-    pairs = -(-shape.samples // 2)
-    lines = (shape.out[0], shape.out[1], 1)
-    left_lines = _places(pairs, lines, shape.out, (1, 1, 1), (0, 0, 0), errors.channels)
-    right_lines = _places(pairs, lines, image.size, shape.stride, (0, 0, 0), image.channels)
-    outputs = shape.group_outputs
-    powers = np.tile(blocks.powers(e_x).reshape(shape.groups, 1, -1), (1, run, 1)).reshape(-1)
-    columns = run * inputs
-    taps = batch[:, 1:] @ np.array([kernel[1] * kernel[2], kernel[2], 1]) * inputs
+    image = _pack_pairs(x, e_x, shape, shape.padding, COLUMNS)
+    errors = _pack_pairs(gradient, e_gradient, shape, None, LEFT_PANEL)
+    left, right = errors.runs(shape.out, (1, 1, 1)), image.runs(shape.out, shape.stride)
+    batch = np.array(list(np.ndindex(shape.groups, kernel[0], kernel[1])))
+    group, steps = batch[:, 0], np.array(image.steps()) * shape.dilation
+    channels = image.offsets(shape.inputs)
+    columns = _columns_of_taps(image, channels[:inputs], steps[2], shape)
+    errors_at = errors.offsets(shape.outputs)
+    powers = np.tile(blocks.powers(e_x).reshape(shape.groups, 1, -1), (1, kernel[2], 1))
+    taps = batch[:, 1:] @ np.array([kernel[1] * kernel[2], kernel[2]]) * inputs
     per_output = count(kernel) * inputs
-    tasks = len(batch) * -(-outputs // contract.ROWS_OF_TASK)
-    threads.run(
-        contract.contract, tasks,
-        errors.values, np.arange(outputs) * 2, batch[:, 0] * outputs * 2, errors.channels,
-        image.values, shift + batch[:, 0] * inputs * 2, shape.stride[2] * steps[2], 2 * COLUMNS,
-        left_lines, right_lines, shape.out[2],
-        blocks.powers(e_gradient), batch[:, 0] * outputs, powers, batch[:, 0] * columns,
-        columns, grids.as_float32(out).reshape(-1), np.arange(outputs) * per_output,
-        batch[:, 0] * outputs * per_output + taps,
+    tasks = contract.tasks_of(outputs, len(columns.places), len(batch), threads.get_threads())
+    threads.share(
+        contract.contract, tasks.count, tasks.rows, tasks.panels,
+        errors.values, errors_at[:outputs], errors_at[group * outputs], left.step,
+        image.values, columns.places, channels[group * inputs] + batch[:, 1:] @ steps[:2],
+        right.step, left.places, right.places, left.length,
+        blocks.powers(e_gradient), group * outputs,
+        powers.reshape(-1), group * kernel[2] * inputs, columns.bounds,
+        blocks.bias_of(None, powers.size), grids.as_float32(out).reshape(-1),
+        np.arange(outputs) * per_output, group * outputs * per_output + taps,
     )  # fmt: skip
     return out.movedim(-1, 1)
+
+
+def _columns_of_taps(image: PairedImage, channels: Offsets, step: int, shape: Geometry) -> Columns:
+    """Of one line of taps and the channels of a group; `step` leads from tap to tap."""
+    inputs, taps = shape.group_inputs, shape.kernel[2]
+    if step == 2 * inputs:  # taps follow one another in memory, like channels
+        bounds = contract.column_bounds(taps * inputs)
+        return Columns(places=2 * bounds[:, 0], bounds=bounds)
+    bounds = contract.column_bounds(inputs)
+    tap = np.repeat(np.arange(taps), len(bounds))
+    bounds = np.tile(bounds, (taps, 1))
+    places = tap * step + channels[bounds[:, 0]]
+    return Columns(places=places, bounds=bounds + tap[:, None] * inputs)
 
 
 def _contract_phase(
@@ -165,10 +242,11 @@ def _contract_phase(
     e_samples: blocks.Exponents,
     out: torch.Tensor,
     out_rows: Offsets,
+    bias: npt.NDArray[np.float32],
 ) -> None:
     """One convolution; `weights` (groups, *kernel, contracted channels, columns) of any strides."""
     groups, depth, columns = weights.shape[0], weights.shape[4], weights.shape[5]
-    steps = image.steps()
+    steps = _steps(image)
     is_run = groups == 1 and taps[2].is_run
     last = taps[2].places[:1] if is_run else taps[2].places
     segments = np.array(
@@ -180,13 +258,15 @@ def _contract_phase(
     group = np.arange(groups)
     zeros = np.zeros(groups, np.int64)
     powers = np.repeat(blocks.powers(e_samples), len(rows) // len(e_samples))
-    threads.run(
-        contract.contract, groups * -(-len(rows) // contract.ROWS_OF_TASK),
+    tasks = contract.tasks_of(len(rows), panels, groups, threads.get_threads())
+    threads.share(
+        contract.contract, tasks.count, tasks.rows, tasks.panels,
         image.values, rows, group * depth, 2,
-        packed, group * panels * stride, 2 * COLUMNS, stride,
+        packed, np.arange(panels) * stride, group * panels * stride, 2 * COLUMNS,
         segments, np.arange(len(segments)) * pairs * 2 * COLUMNS, pairs,
         powers, zeros, blocks.powers(e_columns).reshape(-1), group * columns,
-        columns, grids.as_float32(out).reshape(-1), out_rows, group * columns,
+        contract.column_bounds(columns), bias, grids.as_float32(out).reshape(-1),
+        out_rows, group * columns,
     )  # fmt: skip
 
 
@@ -232,20 +312,48 @@ def _pack_image(
     packed = values[:length].reshape(samples, *size, channels)
     scale = blocks.scales(exponents_N)
     threads.run(pack.pack_places, samples, x_NDHWC, scale, np.array(border), packed)
-    return Image(values=values, size=size, border=border, channels=channels)
+    return Image(values=values, size=size, channels=channels)
 
 
 def _pack_pairs(
-    x_NDHWC: npt.NDArray[np.float32], exponents_C: blocks.Exponents, size: Triple, border: Triple
-) -> Image:
-    """Pairs of samples interleaved; each channel takes two values."""
-    pairs, channels = -(-len(x_NDHWC) // 2), x_NDHWC.shape[-1]
-    length = pairs * count(size) * channels * 2
-    values = np.zeros(length + SLACK, np.int16)
-    packed = values[:length].reshape(pairs, *size, channels, 2)
+    x: torch.Tensor,
+    exponents_C: blocks.Exponents,
+    shape: Geometry,
+    padding: Triple | None,
+    panel: int,
+) -> PairedImage:
+    """The padded input of a convolution, or without padding its output, in pairs of samples.
+
+    Channels lie in panels of so many; where a panel would hold channels of two groups, or no block
+    would be whole, all channels are in one.
+    """
+    x_NDHWC = grids.as_float32(x)
+    samples, *unpadded, channels = x_NDHWC.shape
+    size = shape.padded if padding else (unpadded[0], unpadded[1], unpadded[2])
+    pairs = -(-samples // 2)
+    inside = pairs > shape.out[2] and shape.inputs > COLUMNS  # few channels run on into the taps
+    groups = shape.groups
+    fits = channels // groups % COLUMNS == 0 if groups > 1 else channels > COLUMNS
+    width = panel if fits else channels
+    panels = -(-channels // width)
+    values = np.zeros(panels * pairs * count(size) * width * 2 + SLACK, np.int16)
+    packed = values[:-SLACK].view(np.int32)
+    if inside:
+        packed = packed.reshape(panels, *size, pairs, width).transpose(0, 4, 1, 2, 3, 5)
+    else:
+        packed = packed.reshape(panels, pairs, *size, width)
+    border = np.array(padding or (0, 0, 0))
     scale = blocks.scales(exponents_C)
-    threads.run(pack.pack_pairs, pairs, x_NDHWC, scale, np.array(border), packed)
-    return Image(values=values, size=size, border=border, channels=2 * channels)
+    threads.run(pack.pack_pairs, pairs * x_NDHWC.shape[1], x_NDHWC, scale, border, packed)
+    return PairedImage(
+        values=values, size=size, pairs=pairs, channels=width, are_pairs_inside=inside
+    )
+
+
+def _steps(image: Image) -> Triple:
+    """Values from one place to the next, by dimension."""
+    _, height, width = image.size
+    return height * width * image.channels, width * image.channels, image.channels
 
 
 def _taps_of_phase(shape: Geometry, d: int, first: int) -> Taps:

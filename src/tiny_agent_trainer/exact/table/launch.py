@@ -19,6 +19,8 @@ from tiny_agent_trainer.exact.kernels import maps
 
 Function = Callable[..., Any]
 
+_is_dense = torch.ops.aten.is_non_overlapping_and_dense.default
+
 _ALONE: Final = 1 << 14
 """Elements that one thread finishes before another could be woken."""
 
@@ -75,6 +77,25 @@ def narrow_in_place(
     precision = _precision(x.dtype)
     parameters = tuple(precision(number) for number in parameters)
     return _apply_in_place(function, x, parameters, is_wide=False)
+
+
+def narrow_into(function: Function, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """`narrow` of two tensors that `are_alike`, into the first."""
+    run(maps.kernel_into(function), x.numel(), memory(x), memory(other), (), work=x.numel())
+    return x
+
+
+def are_alike(x: Any, other: Any) -> bool:
+    """Whether two tensors are float32, dense, large, and lie in memory in the same way."""
+    return (
+        isinstance(x, torch.Tensor)
+        and isinstance(other, torch.Tensor)
+        and x.dtype == other.dtype == torch.float32
+        and x.numel() > _ALONE
+        and x.shape == other.shape
+        and x.stride() == other.stride()
+        and _is_dense(x)
+    )
 
 
 def require_float32(*operands: torch.Tensor) -> None:
