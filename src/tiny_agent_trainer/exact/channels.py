@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tensor (N, C, ...) as cells: the values of one channel of one sample, in either layout."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,7 +43,7 @@ class Layout:
     @property
     def places(self) -> int:
         """Values of a cell."""
-        return int(np.prod(self.shape[2:], dtype=np.int64))
+        return math.prod(self.shape[2:])
 
     @property
     def parts(self) -> int:
@@ -67,10 +68,9 @@ class Layout:
         return out, self.view(out)
 
     def spread(self, cells_NC: Cells) -> Cells:
-        """Values per cell in the shape that kernels index."""
-        rows = self.cells[0] if self.is_innermost else self.cells[0] * self.cells[1]
-        full = np.broadcast_to(cells_NC, self.cells)
-        return np.ascontiguousarray(full).reshape(rows, -1)
+        """Values per cell, or (1, C) or (C,) per channel, in the shape that kernels index."""
+        width = self.shape[1] if self.is_innermost else 1
+        return np.ascontiguousarray(cells_NC).reshape(-1, width)
 
     def largest(self, array: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
         """Bits of the largest magnitude of each cell, (N, C)."""

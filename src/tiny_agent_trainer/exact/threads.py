@@ -8,7 +8,7 @@ import numpy as np
 
 from tiny_agent_trainer.exact.kernels import team
 
-_SMALL: Final = 1 << 13
+_SMALL: Final = 1 << 15
 """Values that a thread reads while another is only being woken."""
 
 _current = team.Team(1)

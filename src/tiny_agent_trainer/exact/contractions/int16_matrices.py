@@ -85,12 +85,8 @@ def _pack_left(left: torch.Tensor) -> Packed:
         row = np.arange(rows)
         places = panels.places[row // LEFT_PANEL] + 2 * (row % LEFT_PANEL)
         return replace(panels, places=places)
-    x = grids.as_float32(left.contiguous()).reshape(-1, depth)
-    exponents = blocks.of_rows(x, "the left operand")
+    values, exponents = _pack_rows(left, "the left operand")
     length = 2 * pairs_of(depth)
-    values = np.zeros(len(x) * length + SLACK, np.int16)
-    packed = values[: len(x) * length].reshape(len(x), length)
-    threads.run(pack.pack_rows, len(x), x, blocks.scales(exponents), packed)
     places = np.arange(rows) * length
     return Packed(values=values, batch=rows * length, step=2, places=places, exponents=exponents)
 
@@ -100,17 +96,25 @@ def _pack_right(right: torch.Tensor) -> Packed:
     if right.stride(1) != 1 or right.stride(2) == 1:
         return _pack_row_pairs(right, COLUMNS, "the right operand")
     batches, depth, columns = right.shape
-    across = grids.as_float32(right.transpose(1, 2).contiguous())
-    exponents = blocks.of_rows(across.reshape(-1, depth), "the right operand")
-    panels, stride = -(-columns // COLUMNS), pairs_of(depth) * 2 * COLUMNS
+    rows, exponents = _pack_rows(right.transpose(1, 2), "the right operand")
+    panels, filled = -(-columns // COLUMNS), pairs_of(depth)
+    stride = filled * 2 * COLUMNS
     values = np.zeros(batches * panels * stride + SLACK, np.int16)
-    shape = np.array([batches, 1, 1, depth, columns])
-    strides = np.array([depth * columns, 0, 0, 1, depth, 0])
-    threads.run(
-        pack.pack_panels, batches * panels, across.reshape(-1), shape, strides,
-        blocks.scales(exponents).reshape(batches, columns), stride, values,
-    )  # fmt: skip
+    packed = values[:-SLACK].view(np.int32).reshape(batches, panels, filled, COLUMNS)
+    pairs_BNP = rows[:-SLACK].view(np.int32).reshape(batches, columns, filled)
+    threads.run(pack.transpose_pairs, batches * panels, pairs_BNP, packed)
     return _panels(values, panels, stride, exponents)
+
+
+def _pack_rows(x: torch.Tensor, what: str) -> tuple[npt.NDArray[np.int16], blocks.Exponents]:
+    """Of (B, R, K): rows one after another, filled up to whole pairs; and their exponents."""
+    x_RK = grids.as_float32(x.contiguous()).reshape(-1, x.shape[2])
+    exponents = blocks.of_rows(x_RK, what)
+    length = 2 * pairs_of(x.shape[2])
+    values = np.zeros(len(x_RK) * length + SLACK, np.int16)
+    packed = values[:-SLACK].reshape(len(x_RK), length)
+    threads.run(pack.pack_rows, len(x_RK), x_RK, blocks.scales(exponents), packed)
+    return values, exponents
 
 
 def _pack_row_pairs(x: torch.Tensor, width: int, what: str) -> Packed:

@@ -4,7 +4,7 @@
 Numba cannot name the instruction that multiplies pairs of int16, so this loop is written in LLVM's
 intermediate language. A block has `rows` x `columns` accumulators of 32 bits, in registers. Before
 they could overflow, their upper 16 bits are moved to a second array: equations (5) and (6) of
-`exact/README.md`. The result of an accumulator is high * 2^16 + low, exact in float64: equation (7).
+`exact/README.md`. The result of an accumulator is high * 2^16 + low, exact in float64: (7) there.
 It is rounded to float32 at once, or added to a float64 where its terms come in pieces.
 """
 

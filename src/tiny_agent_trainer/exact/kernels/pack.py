@@ -42,8 +42,10 @@ def pack_panels(
     start: int,
     stop: int,
     x: Any,
-    shape: Any,
     strides: Any,
+    taps_T3: Any,
+    depth: int,
+    pairs: int,
     scale_BN: Any,
     panel_stride: int,
     packed: Any,
@@ -52,33 +54,53 @@ def pack_panels(
 
     Args:
         start, stop: Panels, counted through all batches.
-        x: float32, flat; value (b, s, t, u, n) at offset + the dot product with the strides.
-        shape: int64 (5,): batches; segments; two axes that run together along the contracted
-            axis within a segment; columns.
-        strides: int64 (6,): of these axes, and the offset.
+        x: float32, flat.
+        strides: int64 (3,): of batches, of the contracted axis, of columns.
+        taps_T3: int64: offset of a tap in `x`, its segment, and its place there, in contracted
+            values; taps of one segment lie one after another along the contracted axis.
+        depth: Contracted values of a tap.
+        pairs: Of one segment.
         scale_BN: float32.
         panel_stride: From panel to panel, in values.
         packed: int16, flat, zero where nothing is written.
     """
-    columns = shape[4]
-    panels = -(-columns // COLUMNS)
-    pairs = (shape[2] * shape[3] + 1) // 2
+    columns = scale_BN.shape[1]
+    panels = (columns + COLUMNS - 1) // COLUMNS
+    batch_step, depth_step, column_step = strides
     for task in range(start, stop):
         batch, first = task // panels, (task % panels) * COLUMNS
         width = min(COLUMNS, columns - first)
-        for segment in range(shape[1]):
-            row = strides[5] + batch * strides[0] + segment * strides[1] + first * strides[4]
-            target = task * panel_stride + segment * pairs * COLUMNS * 2
-            for outer in range(shape[2]):
-                for inner in range(shape[3]):
-                    k = outer * shape[3] + inner
-                    source = row + outer * strides[2] + inner * strides[3]
-                    place = target + (k // 2) * COLUMNS * 2 + k % 2
-                    for column in range(width):
-                        value = x[source + column * strides[4]]
-                        packed[place + 2 * column] = quantise(
-                            value, scale_BN[batch, first + column]
-                        )
+        for k in range(depth):
+            source = batch * batch_step + k * depth_step + first * column_step
+            for column in range(width):
+                scale = scale_BN[batch, first + column]
+                place = np.uint64(source + column * column_step)
+                for tap in range(len(taps_T3)):
+                    contracted = taps_T3[tap, 2] + k
+                    pair = taps_T3[tap, 1] * pairs + (contracted >> 1)
+                    target = task * panel_stride + 2 * (pair * COLUMNS + column) + (contracted & 1)
+                    value = x[place + np.uint64(taps_T3[tap, 0])]
+                    packed[np.uint64(target)] = quantise(value, scale)
+
+
+@kernel
+def transpose_pairs(start: int, stop: int, pairs_BNP: Any, packed_BQPC: Any) -> None:
+    """Columns whose pairs lie side by side into panels: (B, N, P) to (B, panels, P, COLUMNS).
+
+    Args:
+        start, stop: Panels, counted through all batches.
+        pairs_BNP: A pair of int16 in each int32.
+        packed_BQPC: int32.
+    """
+    panels, pairs = packed_BQPC.shape[1], pairs_BNP.shape[2]
+    columns = pairs_BNP.shape[1]
+    for task in range(start, stop):
+        batch, panel = task // panels, task % panels
+        packed_PC, first = packed_BQPC[batch, panel], panel * COLUMNS
+        for column in range(np.uint64(min(COLUMNS, columns - first))):
+            pairs_P = pairs_BNP[batch, np.uint64(first) + column]
+            for pair in range(np.uint64(pairs)):
+                packed_PC[pair, column] = pairs_P[pair]
 
 
 @kernel

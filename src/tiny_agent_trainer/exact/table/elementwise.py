@@ -45,7 +45,6 @@ runs_natively(
     aten.logical_not_.default,
     aten.logical_or_.default,
     aten.logical_xor.default,
-    aten.mul.Scalar,
     aten.mul.out,
     aten.mul_.Scalar,
     aten.nan_to_num.default,
@@ -129,6 +128,14 @@ def cos(x: torch.Tensor) -> torch.Tensor:
 def mul(x: Operand, other: Operand) -> torch.Tensor:
     """The product."""
     return _on_team(arithmetic.times, aten.mul.Tensor, x, other)
+
+
+@implements(aten.mul.Scalar)
+def mul_scalar(x: torch.Tensor, other: float) -> torch.Tensor:
+    """The product with a number."""
+    if launch.are_alike(x, x):
+        return launch.narrow(arithmetic.times, x, parameters=(other,))
+    return aten.mul.Scalar(x, other)
 
 
 @implements(aten.mul_.Tensor)

@@ -21,7 +21,7 @@ Function = Callable[..., Any]
 
 _is_dense = torch.ops.aten.is_non_overlapping_and_dense.default
 
-_ALONE: Final = 1 << 14
+_ALONE: Final = 1 << 15
 """Elements that one thread finishes before another could be woken."""
 
 
@@ -85,6 +85,19 @@ def narrow_into(function: Function, x: torch.Tensor, other: torch.Tensor) -> tor
     return x
 
 
+def copied(target: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    """`target.copy_(source)` for tensors of one shape and type, on the threads of the team."""
+    if target.numel() <= _ALONE or target.dim() < 2:
+        return target.copy_(source)
+    there, here = grids.as_array(target), grids.as_array(source)
+
+    def copy(start: int, stop: int) -> None:
+        np.copyto(there[start:stop], here[start:stop])
+
+    threads.run(copy, len(there))
+    return target
+
+
 def are_alike(x: Any, other: Any) -> bool:
     """Whether two tensors are float32, dense, large, and lie in memory in the same way."""
     return (
@@ -128,7 +141,10 @@ def dense_like(x: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
     """X with the shape, strides and precision of a dense tensor: itself, or a copy."""
     if x.dtype == layout.dtype and x.shape == layout.shape and x.stride() == layout.stride():
         return x
-    return torch.empty_like(layout).copy_(x)
+    moved = torch.empty_like(layout)
+    return (
+        copied(moved, x) if x.shape == layout.shape and x.dtype == layout.dtype else moved.copy_(x)
+    )
 
 
 def memory(x: torch.Tensor) -> npt.NDArray[Any]:
