@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tiny_agent_trainer.exact import grids, threads
+from tiny_agent_trainer.exact import copies, grids, threads
 from tiny_agent_trainer.exact.kernels import scan
 
 Cells = npt.NDArray[Any]
@@ -55,8 +55,10 @@ class Layout:
         """(N, S, C), or (N * C, S, 1); a copy only where memory lies differently."""
         samples, channels = self.cells
         if self.is_innermost:
-            return grids.as_float32(x.movedim(1, -1).contiguous()).reshape(samples, -1, channels)
-        return grids.as_float32(x.contiguous()).reshape(samples * channels, -1, 1)
+            return grids.as_float32(copies.contiguous(x.movedim(1, -1))).reshape(
+                samples, -1, channels
+            )
+        return grids.as_float32(copies.contiguous(x)).reshape(samples * channels, -1, 1)
 
     def empty(self) -> tuple[torch.Tensor, npt.NDArray[np.float32]]:
         """A new tensor of this shape and layout, and its view."""

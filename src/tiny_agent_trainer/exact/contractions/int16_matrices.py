@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tiny_agent_trainer.exact import grids, threads
+from tiny_agent_trainer.exact import copies, grids, threads
 from tiny_agent_trainer.exact.contractions import blocks
 from tiny_agent_trainer.exact.contractions.engine import require_length
 from tiny_agent_trainer.exact.kernels import contract, pack
@@ -108,7 +108,7 @@ def _pack_right(right: torch.Tensor) -> Packed:
 
 def _pack_rows(x: torch.Tensor, what: str) -> tuple[npt.NDArray[np.int16], blocks.Exponents]:
     """Of (B, R, K): rows one after another, filled up to whole pairs; and their exponents."""
-    x_RK = grids.as_float32(x.contiguous()).reshape(-1, x.shape[2])
+    x_RK = grids.as_float32(copies.contiguous(x)).reshape(-1, x.shape[2])
     exponents = blocks.of_rows(x_RK, what)
     length = 2 * pairs_of(x.shape[2])
     values = np.zeros(len(x_RK) * length + SLACK, np.int16)
@@ -120,7 +120,7 @@ def _pack_rows(x: torch.Tensor, what: str) -> tuple[npt.NDArray[np.int16], block
 def _pack_row_pairs(x: torch.Tensor, width: int, what: str) -> Packed:
     """Of (B, K, C), columns innermost, in panels of so many columns."""
     batches, depth, columns = x.shape
-    x_BKC = grids.as_float32(x.contiguous())
+    x_BKC = grids.as_float32(copies.contiguous(x))
     exponents_BC = blocks.of_columns(x_BKC, what)
     panels, filled = -(-columns // width), pairs_of(depth)
     stride = filled * 2 * width

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.exact import grids, threads
+from tiny_agent_trainer.exact import copies, grids, threads
 from tiny_agent_trainer.exact.kernels import maps
 
 Function = Callable[..., Any]
@@ -85,19 +85,6 @@ def narrow_into(function: Function, x: torch.Tensor, other: torch.Tensor) -> tor
     return x
 
 
-def copied(target: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-    """`target.copy_(source)` for tensors of one shape and type, on the threads of the team."""
-    if target.numel() <= _ALONE or target.dim() < 2:
-        return target.copy_(source)
-    there, here = grids.as_array(target), grids.as_array(source)
-
-    def copy(start: int, stop: int) -> None:
-        np.copyto(there[start:stop], here[start:stop])
-
-    threads.run(copy, len(there))
-    return target
-
-
 def are_alike(x: Any, other: Any) -> bool:
     """Whether two tensors are float32, dense, large, and lie in memory in the same way."""
     return (
@@ -141,10 +128,9 @@ def dense_like(x: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
     """X with the shape, strides and precision of a dense tensor: itself, or a copy."""
     if x.dtype == layout.dtype and x.shape == layout.shape and x.stride() == layout.stride():
         return x
-    moved = torch.empty_like(layout)
-    return (
-        copied(moved, x) if x.shape == layout.shape and x.dtype == layout.dtype else moved.copy_(x)
-    )
+    is_plain = x.dtype == layout.dtype == torch.float32 and x.shape == layout.shape
+    copy = copies.copied if is_plain else torch.Tensor.copy_
+    return copy(torch.empty_like(layout), x)
 
 
 def memory(x: torch.Tensor) -> npt.NDArray[Any]:

@@ -3,7 +3,7 @@
 
 import torch
 
-from tiny_agent_trainer.exact.table import launch
+from tiny_agent_trainer.exact import copies
 from tiny_agent_trainer.exact.table.registry import implements, runs_natively
 
 aten = torch.ops.aten
@@ -119,4 +119,4 @@ def clone(x: torch.Tensor, *, memory_format: torch.memory_format | None = None) 
     if x.dtype != torch.float32 or memory_format not in (None, torch.contiguous_format):
         return aten.clone.default(x, memory_format=memory_format)
     layout = torch.preserve_format if memory_format is None else memory_format
-    return launch.copied(torch.empty_like(x, memory_format=layout), x)
+    return copies.copied(torch.empty_like(x, memory_format=layout), x)
