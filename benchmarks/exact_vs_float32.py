@@ -5,12 +5,17 @@ Prints a line per case: NAME exact S s float32 S s ratio R (medians of alternati
 is the median of the pairs' ratios). Seconds are those of one step: forward, backward, Adam. The
 peer is eager PyTorch with its default settings and torch.optim.Adam.
 
-Usage: python -m benchmarks.exact_vs_float32 [--only NAME] [--pairs N] [--profile] [--memory]
+`--limits` repeats this with oneDNN and our kernels limited to older instruction sets, where this
+machine has newer ones; `--memory` compares peaks, `--profile` shows where the time goes.
+
+Usage: python -m benchmarks.exact_vs_float32 [--only NAME] [--pairs N]
+    [--limits | --profile | --memory]
 """
 
 import argparse
 import cProfile
 import dataclasses
+import os
 import pstats
 import resource
 import statistics
@@ -19,6 +24,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import llvmlite.binding
 import torch
 from monai.networks import nets
 from torch import nn
@@ -34,6 +40,17 @@ from tiny_agent_trainer.training.flat import FlatParameters
 from tiny_agent_trainer.training.optimizers.adam import Adam
 
 THREADS = 2
+
+_AVX2 = "+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2,+f16c,+popcnt"
+_AVX512 = f"{_AVX2},+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl"
+LIMITS = {
+    "AVX2": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": _AVX2},
+    "AVX512_CORE": {"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": _AVX512},
+    "AVX512_CORE_VNNI": {
+        "NUMBA_CPU_NAME": "cascadelake", "NUMBA_CPU_FEATURES": f"{_AVX512},+avx512vnni"
+    },
+}  # fmt: skip
+"""What oneDNN is limited to, and the same for the compiler of our kernels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +175,20 @@ def memory(name: str) -> None:
     print(f"{name} memory exact {exact} MiB float32 {float32} MiB ratio {exact / float32:.2f}")
 
 
+def limited(name: str, pairs: int) -> None:
+    """Print the case once for each instruction set that this machine has."""
+    present = llvmlite.binding.get_host_cpu_features()
+    for limit, variables in LIMITS.items():
+        wanted = variables["NUMBA_CPU_FEATURES"].replace("+", "").split(",")
+        if all(present.get(feature) for feature in wanted):
+            command = [sys.executable, "-m", "benchmarks.exact_vs_float32", "--only", name]
+            environment = os.environ | variables | {"ONEDNN_MAX_CPU_ISA": limit}
+            line = subprocess.check_output(
+                [*command, "--pairs", str(pairs)], env=environment, text=True
+            )
+            print(f"{limit} {line}", end="", flush=True)
+
+
 def peak(name: str, side: str) -> None:
     """Print the largest resident size in MiB after three steps of one side."""
     sides = Sides(CASES[name])
@@ -173,6 +204,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--limits", action="store_true")
     parser.add_argument("--peak", choices=("exact", "float32", "none"))
     chosen = parser.parse_args()
     for name in [chosen.only] if chosen.only else CASES:
@@ -180,6 +212,8 @@ def main() -> None:
             peak(name, chosen.peak)
         elif chosen.profile:
             profile(name)
+        elif chosen.limits:
+            limited(name, chosen.pairs)
         elif chosen.memory:
             memory(name)
         else:

@@ -44,7 +44,8 @@ class Case:
     """One configuration, trained by both loops on the same batches."""
 
     def __init__(self, text: str, batch_size: int, steps: int) -> None:
-        engine = f"[engine]\nbatch_size = {batch_size}\nepochs = 1000\nthreads = {THREADS}\n"
+        engine = "[engine]\narithmetic = 'native'\nepochs = 1000\n"
+        engine += f"batch_size = {batch_size}\nthreads = {THREADS}\n"
         self.config = trainer_config.parse_config((engine + text).encode(), "benchmark")
         self.data = prepare.read_data(self.config, None, samples.silent)
         self.batch_size, self.steps = batch_size, steps

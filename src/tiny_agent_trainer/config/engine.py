@@ -35,7 +35,7 @@ class EngineSection(section.Section):
     patience: section.NaturalInt = 0
     """Stop after so many validations without a better value (0: never)."""
 
-    arithmetic: Literal["exact", "native"] = "native"
+    arithmetic: Literal["exact", "native"] = "exact"
     """Whose sums: `exact` gives the same bits on every machine (docs/promise.md), `native` is
     PyTorch's own float32 with its deterministic algorithms."""
 

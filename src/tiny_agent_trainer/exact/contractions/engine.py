@@ -13,16 +13,16 @@ MOST_TERMS: Final = 2**27
 """Of a dot product: sums of 2^27 products of 2^26 fill the 53 bits of float64. Equation (7)."""
 
 
-def require_length(terms: int) -> None:
+def require_length(terms: int, most: int = MOST_TERMS) -> None:
     """Refuse a contracted axis that no engine can add exactly.
 
     Raises:
-        UnsupportedOperationError: It is longer than `MOST_TERMS`.
+        UnsupportedOperationError: It is longer than that.
     """
-    if terms > MOST_TERMS:
+    if terms > most:
         raise errors.UnsupportedOperationError(
             where="a product or convolution",
-            expected=f"at most {MOST_TERMS} terms in a sum of products",
+            expected=f"at most {most} terms in a sum of products",
             found=str(terms),
             remedy="make [engine] shard_size smaller, or crop the volumes",
         )

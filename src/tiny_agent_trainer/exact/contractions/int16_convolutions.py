@@ -17,7 +17,7 @@ from tiny_agent_trainer.exact.contractions.engine import require_length
 from tiny_agent_trainer.exact.contractions.geometry import Geometry, count
 from tiny_agent_trainer.exact.contractions.int16_matrices import SLACK
 from tiny_agent_trainer.exact.kernels import contract, pack
-from tiny_agent_trainer.exact.kernels.dot_block import COLUMNS
+from tiny_agent_trainer.exact.kernels.dot_block import COLUMNS, MOST_PAIRS
 from tiny_agent_trainer.exact.kernels.instruction_sets import LEFT_PANEL
 
 
@@ -120,6 +120,7 @@ def _contract_phase(
     out: torch.Tensor,
 ) -> None:
     """Fill what a phase reaches; exponents of columns are (groups, columns)."""
+    require_length(2 * phase.pairs, most=2 * MOST_PAIRS)
     groups, panels, rows = len(e_columns), phase.panels, phase.rows
     packed = np.zeros(groups * panels * phase.panel_stride + SLACK, np.int16)
     threads.run(

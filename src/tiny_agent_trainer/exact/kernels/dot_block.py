@@ -21,7 +21,7 @@ PAIRS_BEFORE_SPILL: Final = 15
 """(2^16 - 1) + 15 * 2 * (2^13)^2 < 2^31; a sixteenth pair could overflow. Equation (5)."""
 
 MOST_PAIRS: Final = 2**19
-"""Of one call: 2^19 / 15 spills of at most 2^15 stay below 2^31. Equation (6)."""
+"""Of one call: what its spills move together stays below 2^31. Equation (6)."""
 
 _UNROLLED: Final = 3
 """Pairs that are written out one after another; a divisor of `PAIRS_BEFORE_SPILL`."""
