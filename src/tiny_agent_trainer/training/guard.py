@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The NaN guard: training stops at the first number that is not finite and says where it is."""
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,19 @@ class Place:
         shown = ", ".join(map(str, self.samples[:_SAMPLES_SHOWN].tolist()))
         more = " ..." if len(self.samples) > _SAMPLES_SHOWN else ""
         return f"step {self.step} (epoch {self.epoch}), samples {shown}{more}"
+
+
+@contextlib.contextmanager
+def placing(place: Place) -> Iterator[None]:
+    """Add the step and its samples to what exact arithmetic refuses by tensor and module.
+
+    Raises:
+        NotFiniteError: The one that was raised inside, with its place.
+    """
+    try:
+        yield
+    except errors.NotFiniteError as error:
+        raise _refusal(f"{error.where}, at {place}", error.found) from error
 
 
 def require_finite(loss: float, norm: float, flat: FlatParameters, place: Place) -> None:

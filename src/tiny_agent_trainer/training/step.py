@@ -58,9 +58,10 @@ def carry_out(parts: StepParts, order: StepOrder) -> StepResult:
     """
     batch = parts.feed.training_batch(order.epoch, order.chosen)
     weight = parts.loss.total_weight(batch.labels)
-    loss = compute_gradients(parts, batch, weight, order.number)
-    norm = parts.arithmetic.norm(parts.flat.gradients)
     place = guard.Place(step=order.number, epoch=order.epoch, samples=order.chosen)
+    with guard.placing(place):
+        loss = compute_gradients(parts, batch, weight, order.number)
+        norm = parts.arithmetic.norm(parts.flat.gradients)
     guard.require_finite(loss, norm, parts.flat, place)
     if 0 < parts.options.clip_norm < norm:
         parts.flat.gradients.mul_(parts.options.clip_norm / norm)

@@ -312,8 +312,8 @@ OTHER_PLACES = [
 ]  # fmt: skip
 OTHER_RESULTS = {
     "engine": [
-        'arithmetic = "exact"', "base_seed = 1", "epochs = 11", "batch_size = 65",
-        "shard_size = 1", "patience = 1", "threads = 1",
+        'arithmetic = "native"', "base_seed = 1", "epochs = 11", "batch_size = 65",
+        "shard_size = 1", "patience = 1", 'arithmetic = "native"\nthreads = 1',
         'checkpoint_every = "201 steps"', 'checkpoint_every = "200 epochs"',
         'keep = ["last"]', 'keep = ["best", "last", "all"]', 'keep = ["last", "best"]',
     ],

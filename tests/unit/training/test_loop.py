@@ -18,8 +18,12 @@ MLP = '[model]\nname = "mlp"\nhidden = [8]\nactivation = "tanh"\n'
 CNN = '[model]\nname = "cnn"\nwidth = 4\nlayers = 2\n'
 
 
+NATIVE = {"arithmetic": '"native"'}
+EXACT = {"arithmetic": '"exact"'}
+
+
 def engine(**keys):
-    values = {"epochs": 2, "batch_size": 6, "checkpoint_every": '"1 epochs"', **keys}
+    values = {"epochs": 2, "batch_size": 6, "checkpoint_every": '"1 epochs"', **NATIVE, **keys}
     return "[engine]\n" + "".join(f"{key} = {value}\n" for key, value in values.items())
 
 
@@ -346,6 +350,24 @@ class TestGuard:
             assert error.where.startswith("the weight 1.")
             assert "after step 1 (epoch 1)" in error.where
             assert training.files() == {}, "a state that is not finite is no state to go on from"
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_exact_arithmetic_names_tensor_module_step_and_samples(self, make_training, value):
+        training = make_training(engine(**EXACT) + MLP)
+        with torch.no_grad():
+            training.parts.steps.network.get_parameter("3.weight")[1, 2] = value
+        error = self.refused(training)
+        samples = ", ".join(map(str, training.parts.steps.feed.training_order(1)[:6].tolist()))
+        assert error.where.startswith("the right operand of module 3 (Linear)")
+        assert error.where.endswith(f", at step 1 (epoch 1), samples {samples}")
+
+    def test_exact_arithmetic_names_a_bad_gradient(self, make_training):
+        training = make_training(
+            engine(**EXACT) + MLP, loss=BrokenLoss(lambda logits: (logits * 0).sum(1).sqrt())
+        )
+        error = self.refused(training)
+        assert "operand of the backward pass" in error.where
+        assert "at step 1 (epoch 1), samples " in error.where
 
     def test_the_last_checkpoint_is_kept(self, make_training):
         seen = 0
