@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of a DICOM file before its pixels are decoded."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import pydicom
+
+from tiny_agent_trainer.config.images import DicomOptions
+from tiny_agent_trainer.tokenizer.images import orientation, refusing, sources
+from tiny_agent_trainer.tokenizer.images.dicom import decode, enhanced, files, geometry, tags
+
+QUANTITATIVE: Final = ("CT", "PT", "MR")
+"""Modalities whose values mean something without a window, and whose series are volumes."""
+
+_NO_IMAGES: Final = {
+    "SEG": "a segmentation, which is a label map and no image",
+    "RTDOSE": "a dose distribution, which is no image",
+}
+
+_LETTERS: Final = {"L": "L", "R": "R", "A": "A", "P": "P", "H": "S", "F": "I"}
+"""PatientOrientation's head and foot are superior and inferior here (PS3.3 C.7.6.1.1.1)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """One file.
+
+    Attributes:
+        key: Path relative to the root.
+        patient, study, series, instance: In the data's own words; never leave the process.
+        modality: As DICOM abbreviates it.
+        rows, columns: Of a frame.
+        planes: Of every frame; None for one without a place in the patient.
+        missing: Tags without which the first frame has no place, listed.
+        is_localiser: Whether ImageType says so.
+    """
+
+    key: str
+    patient: str
+    study: str
+    series: str
+    instance: str
+    modality: str
+    rows: int
+    columns: int
+    planes: tuple[geometry.Plane | None, ...]
+    missing: str
+    is_localiser: bool
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What a table of labels may call the file by."""
+        return {
+            "patient_id": self.patient,
+            "study_uid": self.study,
+            "series_uid": self.series,
+            "sop_uid": self.instance,
+        }
+
+
+def read(root: Path, key: str) -> Header | None:
+    """Read a header; None for a DICOMDIR.
+
+    Raises:
+        DatasetError: The file holds no image, or none that can be decoded here.
+    """
+    dataset = files.read_header(sources.inside(root, key), key)
+    return None if files.is_directory(dataset) else of(dataset, key)
+
+
+def of(dataset: pydicom.Dataset, key: str) -> Header:
+    """The header of a dataset.
+
+    Raises:
+        DatasetError: The file holds no image, or none that can be decoded here.
+    """
+    modality = tags.text(dataset, "Modality", key)
+    if modality in _NO_IMAGES:
+        raise refusing.refusal(key, "an image", _NO_IMAGES[modality])
+    if "Rows" not in dataset or "Columns" not in dataset:
+        kind = f"modality {modality}" if modality else "no modality"
+        raise refusing.refusal(key, "an image", f"a file without rows and columns ({kind})")
+    layout = decode.layout_of(dataset, key)
+    decode.require_decodable(files.syntax_of(dataset, key), layout.bits_stored, key)
+    frames = enhanced.frames_of(dataset, key)
+    sources.require_values(key, layout.rows * layout.columns * layout.samples * len(frames))
+    return Header(
+        key=key,
+        patient=tags.text(dataset, "PatientID", key),
+        study=tags.text(dataset, "StudyInstanceUID", key),
+        series=tags.text(dataset, "SeriesInstanceUID", key),
+        instance=tags.text(dataset, "SOPInstanceUID", key),
+        modality=modality,
+        rows=layout.rows,
+        columns=layout.columns,
+        planes=tuple(geometry.plane_of(frame) for frame in frames),
+        missing=geometry.missing_tags(frames[0]),
+        is_localiser="LOCALIZER" in tags.words(dataset, "ImageType", key),
+    )
+
+
+def is_display(modality: str, options: DicomOptions) -> bool:
+    """Whether values are shown as on a screen rather than kept in their unit."""
+    if options.intensity == "auto":
+        return modality not in QUANTITATIVE
+    return options.intensity == "display"
+
+
+def flat_spacing(dataset: pydicom.Dataset, frame: enhanced.Frame) -> tuple[tuple[float, ...], str]:
+    """Spacing of a single image in millimetres, between rows and columns, and a remark on it.
+
+    In the patient where PixelSpacing is there; else at the detector (projection radiography) or
+    of the scanned film. () when the file says nothing.
+    """
+    measured = tags.numbers(frame.macro("PixelMeasuresSequence"), "PixelSpacing", frame.key, 2)
+    if measured and min(measured) > 0:
+        return measured, ""
+    for keyword, remark in (
+        ("ImagerPixelSpacing", "spacing at the detector, not in the patient"),
+        ("NominalScannedPixelSpacing", "spacing on the scanned film, not in the patient"),
+    ):
+        found = tags.numbers(dataset, keyword, frame.key, 2)
+        if found and min(found) > 0:
+            return found, remark
+    return (), ""
+
+
+def flat_orientation(dataset: pydicom.Dataset, frame: enhanced.Frame) -> str:
+    """Where growing row and column indices of a single image go; "" when the file says nothing."""
+    plane = geometry.plane_of(frame)
+    if plane is not None:
+        return orientation.letters_of((plane.along_column, plane.along_row))
+    along_row, along_column = (*tags.words(dataset, "PatientOrientation", frame.key), "", "")[:2]
+    letters = [_LETTERS.get(word[:1], "") for word in (along_column, along_row)]
+    pairs = [{"L": 0, "R": 0, "A": 1, "P": 1, "S": 2, "I": 2}.get(letter) for letter in letters]
+    return "".join(letters) if None not in pairs and pairs[0] != pairs[1] else ""

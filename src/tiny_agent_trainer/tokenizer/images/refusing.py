@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Refusals of files: in our words, also where a library stumbled over damaged input."""
+
+import contextlib
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+from PIL import Image
+
+from tiny_agent_trainer import errors
+
+FOREIGN: Final = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError,
+    RuntimeError, SyntaxError, TypeError, ValueError, Warning, struct.error, zipfile.BadZipFile,
+    zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+"""What decoders raise at damaged input; anything else is a fault of ours and is not hidden."""
+
+_SHOWN = 200
+"""Characters of a library's message that a refusal repeats."""
+
+
+def refusal(where: str, expected: str, found: str, remedy: str = "") -> errors.DatasetError:
+    """The error that says why a file cannot be used."""
+    return errors.DatasetError(
+        where=where,
+        expected=expected,
+        found=found,
+        remedy=remedy or "mend or remove what is named here, then run again",
+    )
+
+
+def reason_of(error: errors.TrainerError, key: str) -> str:
+    """What an error says, without the key that a `Refusal` names anyway."""
+    text = str(error)
+    for start in (f"{key}: ", f"{key}, "):
+        text = text.removeprefix(start)
+    return text
+
+
+@contextlib.contextmanager
+def foreign(where: str, expected: str) -> Iterator[None]:
+    """Turn what a library raises inside the block into a refusal; hear its warnings in silence.
+
+    Raises:
+        DatasetError: The block raised one of `FOREIGN`.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except FOREIGN as error:
+        raise refusal(where, expected, describe(error)) from error
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line of bounded length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + " ..."
