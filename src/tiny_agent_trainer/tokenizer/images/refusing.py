@@ -3,6 +3,7 @@
 
 import contextlib
 import struct
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -16,7 +17,7 @@ from tiny_agent_trainer import errors
 FOREIGN: Final = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError,
     RuntimeError, SyntaxError, TypeError, ValueError, Warning, struct.error, zipfile.BadZipFile,
-    zlib.error, Image.DecompressionBombError,
+    tokenize.TokenError, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 """What decoders raise at damaged input; anything else is a fault of ours and is not hidden."""
 

@@ -2,6 +2,7 @@
 """DICOM files as datasets of allowed elements: recognised by content, with or without preamble."""
 
 import io
+import logging
 import struct
 import zlib
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from pydicom import datadict, filereader
 
 from tiny_agent_trainer.tokenizer.images import refusing
 from tiny_agent_trainer.tokenizer.images.dicom import privacy
+
+# pydicom repeats values of elements in its log, where they may name a person.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 PREAMBLE_BYTES: Final = 132
 START_BYTES: Final = 1 << 16

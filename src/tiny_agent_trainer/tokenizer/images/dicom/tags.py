@@ -62,12 +62,18 @@ def numbers(dataset: pydicom.Dataset, keyword: str, key: str, count: int) -> tup
     values = _several(dataset, keyword, key)
     where = f"{key}, {named(keyword)}"
     with refusing.foreign(where, "numbers"):
-        found = tuple(float(value) for value in values)
+        found = tuple(_number(value) for value in values)
         if not all(math.isfinite(number) for number in found):
             raise refusing.refusal(where, "finite numbers", "one that is not")
     if found and count and len(found) != count:
         raise refusing.refusal(where, f"{count} numbers", f"{len(found)}")
     return found
+
+
+def _number(value: Any) -> float:  # noqa: ANN401
+    if "_" in str(getattr(value, "original_string", "")):
+        raise ValueError("an underscore, which Python alone reads as part of a number")
+    return float(value)
 
 
 def items(dataset: pydicom.Dataset, keyword: str, key: str) -> tuple[pydicom.Dataset, ...]:
