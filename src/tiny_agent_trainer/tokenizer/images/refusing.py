@@ -10,14 +10,18 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
+from nibabel import spatialimages, wrapstruct
 from PIL import Image
+from pydicom import errors as pydicom_errors
 
 from tiny_agent_trainer import errors
 
 FOREIGN: Final = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError,
-    RuntimeError, SyntaxError, TypeError, ValueError, Warning, struct.error, zipfile.BadZipFile,
-    tokenize.TokenError, zlib.error, Image.DecompressionBombError,
+    RuntimeError, SyntaxError, TypeError, ValueError, Warning, Image.DecompressionBombError,
+    spatialimages.HeaderDataError, struct.error, tokenize.TokenError, wrapstruct.WrapStructError,
+    zipfile.BadZipFile, zlib.error, pydicom_errors.BytesLengthException,
+    pydicom_errors.InvalidDicomError,
 )  # fmt: skip
 """What decoders raise at damaged input; anything else is a fault of ours and is not hidden."""
 
@@ -54,6 +58,12 @@ def foreign(where: str, expected: str) -> Iterator[None]:
         with warnings.catch_warnings(action="ignore"):
             yield
     except FOREIGN as error:
+        raise refusal(where, expected, describe(error)) from error
+    except BaseException as error:
+        # A decoder in Rust (pylibjpeg-rle) panics at damaged frames: no subclass of Exception, and
+        # of a class that cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
         raise refusal(where, expected, describe(error)) from error
 
 

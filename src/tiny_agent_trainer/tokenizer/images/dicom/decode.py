@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from pydicom import encaps, uid
+from pydicom import config, encaps, uid
 from pydicom.pixels.decoders.base import get_decoder
 
 from tiny_agent_trainer.tokenizer.images import refusing, sources
@@ -59,6 +59,8 @@ _SYNTAXES: Final[Mapping[str, Syntax]] = {
 
 _CORRECTED_BY_PYDICOM: Final = {*uid.JPEG2000TransferSyntaxes, *uid.JPEGLSTransferSyntaxes}
 """Syntaxes whose codestream has its own precision; pydicom matches signs and unused bits."""
+
+_UID_LENGTH: Final = 64
 
 _OPTIONS: Final[dict[str, Any]] = {"correct_unused_bits": False}
 """Unused bits are cleared here, where HighBit is known."""
@@ -148,8 +150,8 @@ def require_decodable(name: str, bits_stored: int, key: str) -> Syntax:
         DatasetError: There is none here; the message names the syntax and, if there is one, the
             extra that adds the decoder.
     """
-    known = pydicom.uid.UID(name)
-    listed = f"{name} ({known.name})" if known.name != name else name
+    known = uid.UID(name, validation_mode=config.IGNORE)
+    listed = f"{name} ({known.name})" if known.name != name else repr(name[:_UID_LENGTH])
     syntax = _SYNTAXES.get(name)
     if syntax is None or (name == uid.JPEGExtended12Bit and bits_stored > 8):
         found = f"transfer syntax {listed} with {bits_stored} bits, for which there is no decoder"
@@ -191,8 +193,10 @@ def _require_integer_pixels(dataset: pydicom.Dataset, layout: Layout, key: str) 
     for keyword in ("FloatPixelData", "DoubleFloatPixelData"):
         if keyword in dataset:
             raise refusing.refusal(key, "integer pixels", tags.named(keyword))
-    if not dataset.get("PixelData"):
-        raise refusing.refusal(key, f"{tags.named('PixelData')}", "a file without pixels")
+    with refusing.foreign(key, tags.named("PixelData")):
+        has_pixels = bool(dataset.get("PixelData"))
+    if not has_pixels:
+        raise refusing.refusal(key, tags.named("PixelData"), "a file without pixels")
     if layout.bits_allocated == 32 and layout.samples != 1:
         raise refusing.refusal(key, "colour with 8 or 16 bits", "colour with 32 bits")
 

@@ -92,10 +92,15 @@ def read_directory(path: Path, key: str) -> pydicom.Dataset:
         return _parse(stream, key, privacy.DIRECTORY, with_pixels=False)
 
 
-def is_directory(dataset: pydicom.Dataset) -> bool:
-    """Whether a file is a DICOMDIR, which lists files and holds no image."""
-    meta = getattr(dataset, "file_meta", None)
-    return str(getattr(meta, "MediaStorageSOPClassUID", "")) == DIRECTORY_CLASS
+def is_directory(dataset: pydicom.Dataset, key: str) -> bool:
+    """Whether a file is a DICOMDIR, which lists files and holds no image.
+
+    Raises:
+        DatasetError: Its class cannot be read.
+    """
+    with refusing.foreign(key, "a class of file"):
+        meta = getattr(dataset, "file_meta", None)
+        return str(getattr(meta, "MediaStorageSOPClassUID", "")) == DIRECTORY_CLASS
 
 
 def syntax_of(dataset: pydicom.Dataset, key: str) -> str:

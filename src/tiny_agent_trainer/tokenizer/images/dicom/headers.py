@@ -68,7 +68,7 @@ def read(root: Path, key: str) -> Header | None:
         DatasetError: The file holds no image, or none that can be decoded here.
     """
     dataset = files.read_header(sources.inside(root, key), key)
-    return None if files.is_directory(dataset) else of(dataset, key)
+    return None if files.is_directory(dataset, key) else of(dataset, key)
 
 
 def of(dataset: pydicom.Dataset, key: str) -> Header:

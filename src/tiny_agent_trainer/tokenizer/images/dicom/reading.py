@@ -68,7 +68,7 @@ def read_file(root: Path, key: str, options: DicomOptions) -> image.Image:
     """
     data, file = sources.read(root, key)
     dataset = files.decode(data, key)
-    if files.is_directory(dataset):
+    if files.is_directory(dataset, key):
         raise refusing.refusal(key, "an image", "a DICOMDIR, which lists files")
     header = headers.of(dataset, key)
     chosen = _chosen_frames(header, options)

@@ -91,7 +91,9 @@ class TestSyntaxes:
         data = dicom_files.encode(found)
         place = data.index(b"1.2.840.10008.1.2.1\0")
         changed = data[:place] + b"1.2.840.10008.9.9.9\0" + data[place + 20 :]
-        with pytest.raises(errors.DatasetError, match=r"transfer syntax 1\.2\.840\.10008\.9\.9\.9"):
+        with pytest.raises(
+            errors.DatasetError, match=r"transfer syntax '1\.2\.840\.10008\.9\.9\.9'"
+        ):
             read(tmp_path, changed)
 
     def test_rle_is_lossless_and_names_its_decoder(self, tmp_path):
