@@ -44,12 +44,14 @@ def admit(values: npt.NDArray[Any], key: str) -> npt.NDArray[Any]:
     return np.ascontiguousarray(admitted)
 
 
-def narrow(values: npt.NDArray[np.int64], key: str) -> npt.NDArray[Any]:
+def narrow(values: npt.NDArray[Any], key: str) -> npt.NDArray[Any]:
     """Integers as int16 if all fit, else as int32.
 
     Raises:
         DatasetError: They do not fit into 32 bits.
     """
+    if values.dtype == np.int16:
+        return values
     low, high = int(values.min()), int(values.max())
     if INT16[0] <= low and high <= INT16[1]:
         return values.astype(np.int16)

@@ -67,6 +67,13 @@ def foreign(where: str, expected: str) -> Iterator[None]:
         raise refusal(where, expected, describe(error)) from error
 
 
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Hear no library's warning inside the block: what matters becomes a refusal or a remark."""
+    with warnings.catch_warnings(action="ignore"):
+        yield
+
+
 def describe(error: BaseException) -> str:
     """An exception in one line of bounded length."""
     text = " ".join(str(error).split()) or type(error).__name__

@@ -2,6 +2,7 @@
 """Encoded pixels -> stored values, by the one decoder that is chosen for each transfer syntax."""
 
 import dataclasses
+import functools
 import importlib.util
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,6 +64,7 @@ _CORRECTED_BY_PYDICOM: Final = {*uid.JPEG2000TransferSyntaxes, *uid.JPEGLSTransf
 _UID_LENGTH: Final = 64
 
 _OPTIONS: Final[dict[str, Any]] = {"correct_unused_bits": False}
+_NATIVE_OPTIONS: Final[dict[str, Any]] = {**_OPTIONS, "view_only": True}
 """Unused bits are cleared here, where HighBit is known."""
 
 _BITS_ALLOCATED: Final = (1, 8, 16, 32)
@@ -89,6 +91,11 @@ class Layout:
     bits_stored: int
     high_bit: int
     is_signed: bool
+
+    def is_as_large_as(self, other: "Layout") -> bool:
+        """Whether frames of both have the same shape."""
+        mine = (self.rows, self.columns, self.samples)
+        return mine == (other.rows, other.columns, other.samples)
 
     @property
     def stored_range(self) -> tuple[int, int]:
@@ -163,14 +170,15 @@ def require_decodable(name: str, bits_stored: int, key: str) -> Syntax:
     return syntax
 
 
-def decode_frames(dataset: pydicom.Dataset, key: str, indices: Sequence[int]) -> Frames:
-    """Decode some frames of a file.
+def decode_frames(
+    dataset: pydicom.Dataset, layout: Layout, key: str, indices: Sequence[int]
+) -> Frames:
+    """Decode some frames of a file whose layout is known.
 
     Raises:
         DatasetError: There are no pixels, they are damaged, or there is no decoder.
     """
     name = files.syntax_of(dataset, key)
-    layout = layout_of(dataset, key)
     syntax = require_decodable(name, layout.bits_stored, key)
     _require_integer_pixels(dataset, layout, key)
     sources.require_values(key, layout.rows * layout.columns * layout.samples * len(indices))
@@ -184,9 +192,14 @@ def decode_frames(dataset: pydicom.Dataset, key: str, indices: Sequence[int]) ->
     return Frames(
         stored=tuple(stored),
         photometric=photometric,
-        decoder=f"{syntax.package} {metadata.version(syntax.package)}",
+        decoder=f"{syntax.package} {_version(syntax.package)}",
         remarks=(("lossy compression",) if is_lossy else ()) + tuple(seen),
     )
+
+
+@functools.cache
+def _version(package: str) -> str:
+    return metadata.version(package)
 
 
 def _require_integer_pixels(dataset: pydicom.Dataset, layout: Layout, key: str) -> None:
@@ -222,7 +235,7 @@ def _decode(
                 index=index,
                 raw=True,
                 decoding_plugin=syntax.plugin,
-                **_OPTIONS,
+                **(_OPTIONS if syntax.plugin else _NATIVE_OPTIONS),
             )
     photometric = "RGB" if transformed else str(known["photometric_interpretation"])
     return pixels, photometric, _remarks(str(one.message) for one in caught)

@@ -14,6 +14,7 @@ import pydicom
 from tiny_agent_trainer.tokenizer.images import admission, refusing
 from tiny_agent_trainer.tokenizer.images.dicom import decode, enhanced, tags
 
+_INT32_LIMIT: Final = 1 << 31
 _EXACT_LIMIT: Final = 1 << 53
 """Integers up to here are float64 themselves, so slope and intercept lose nothing as integers."""
 
@@ -47,9 +48,13 @@ def quantify(
     low, high = layout.stored_range
     reach = max(abs(low), abs(high)) * abs(slope) + abs(intercept)
     if slope.is_integer() and intercept.is_integer() and reach < _EXACT_LIMIT:
-        whole = stored.astype(np.int64)
-        if (slope, intercept) != (1.0, 0.0):
-            whole = whole * int(slope) + int(intercept)
+        if (slope, intercept) == (1.0, 0.0):
+            return admission.narrow(stored, frame.key)
+        whole: npt.NDArray[np.signedinteger] = stored.astype(
+            np.int32 if reach < _INT32_LIMIT else np.int64
+        )
+        whole *= int(slope)
+        whole += int(intercept)
         return admission.narrow(whole, frame.key)
     product = stored.astype(np.float64) * slope
     return admission.admit(product + intercept, frame.key)

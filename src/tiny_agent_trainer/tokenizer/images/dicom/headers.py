@@ -2,7 +2,7 @@
 """What is known of a DICOM file before its pixels are decoded."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +32,7 @@ class Header:
         key: Path relative to the root.
         patient, study, series, instance: In the data's own words; never leave the process.
         modality: As DICOM abbreviates it.
-        rows, columns: Of a frame.
+        layout: Of a frame and its cells.
         planes: Of every frame; None for one without a place in the patient.
         missing: Tags without which the first frame has no place, listed.
         is_localiser: Whether ImageType says so.
@@ -44,8 +44,7 @@ class Header:
     series: str
     instance: str
     modality: str
-    rows: int
-    columns: int
+    layout: decode.Layout
     planes: tuple[geometry.Plane | None, ...]
     missing: str
     is_localiser: bool
@@ -68,36 +67,48 @@ def read(root: Path, key: str) -> Header | None:
         DatasetError: The file holds no image, or none that can be decoded here.
     """
     dataset = files.read_header(sources.inside(root, key), key)
-    return None if files.is_directory(dataset, key) else of(dataset, key)
+    if files.is_directory(dataset, key):
+        return None
+    require_image(dataset, key)
+    return of(dataset, enhanced.frames_of(dataset, key), key)
 
 
-def of(dataset: pydicom.Dataset, key: str) -> Header:
-    """The header of a dataset.
+def require_image(dataset: pydicom.Dataset, key: str) -> None:
+    """Refuse what is no image, with what it is.
 
     Raises:
-        DatasetError: The file holds no image, or none that can be decoded here.
+        DatasetError: A DICOMDIR, a segmentation, a dose; or there are no rows and columns.
     """
+    if files.is_directory(dataset, key):
+        raise refusing.refusal(key, "an image", "a DICOMDIR, which lists files")
     modality = tags.text(dataset, "Modality", key)
     if modality in _NO_IMAGES:
         raise refusing.refusal(key, "an image", _NO_IMAGES[modality])
     if "Rows" not in dataset or "Columns" not in dataset:
         kind = f"modality {modality}" if modality else "no modality"
         raise refusing.refusal(key, "an image", f"a file without rows and columns ({kind})")
+
+
+def of(dataset: pydicom.Dataset, frames: Sequence[enhanced.Frame], key: str) -> Header:
+    """The header of a dataset with these frames.
+
+    Raises:
+        DatasetError: The file holds no image, or none that can be decoded here.
+    """
     layout = decode.layout_of(dataset, key)
     decode.require_decodable(files.syntax_of(dataset, key), layout.bits_stored, key)
-    frames = enhanced.frames_of(dataset, key)
     sources.require_values(key, layout.rows * layout.columns * layout.samples * len(frames))
+    planes = tuple(geometry.plane_of(frame) for frame in frames)
     return Header(
         key=key,
         patient=tags.text(dataset, "PatientID", key),
         study=tags.text(dataset, "StudyInstanceUID", key),
         series=tags.text(dataset, "SeriesInstanceUID", key),
         instance=tags.text(dataset, "SOPInstanceUID", key),
-        modality=modality,
-        rows=layout.rows,
-        columns=layout.columns,
-        planes=tuple(geometry.plane_of(frame) for frame in frames),
-        missing=geometry.missing_tags(frames[0]),
+        modality=tags.text(dataset, "Modality", key),
+        layout=layout,
+        planes=planes,
+        missing="" if planes[0] else geometry.missing_tags(frames[0]),
         is_localiser="LOCALIZER" in tags.words(dataset, "ImageType", key),
     )
 
@@ -128,12 +139,11 @@ def flat_spacing(dataset: pydicom.Dataset, frame: enhanced.Frame) -> tuple[tuple
     return (), ""
 
 
-def flat_orientation(dataset: pydicom.Dataset, frame: enhanced.Frame) -> str:
+def flat_orientation(dataset: pydicom.Dataset, plane: geometry.Plane | None, key: str) -> str:
     """Where growing row and column indices of a single image go; "" when the file says nothing."""
-    plane = geometry.plane_of(frame)
     if plane is not None:
         return orientation.letters_of((plane.along_column, plane.along_row))
-    along_row, along_column = (*tags.words(dataset, "PatientOrientation", frame.key), "", "")[:2]
+    along_row, along_column = (*tags.words(dataset, "PatientOrientation", key), "", "")[:2]
     letters = [_LETTERS.get(word[:1], "") for word in (along_column, along_row)]
     pairs = [{"L": 0, "R": 0, "A": 1, "P": 1, "S": 2, "I": 2}.get(letter) for letter in letters]
     return "".join(letters) if None not in pairs and pairs[0] != pairs[1] else ""

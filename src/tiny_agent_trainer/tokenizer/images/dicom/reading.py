@@ -52,8 +52,7 @@ class _Loaded:
     """Some frames of one file."""
 
     header: headers.Header
-    dataset: pydicom.Dataset
-    frames: tuple[enhanced.Frame, ...]
+    frame: enhanced.Frame
     parts: tuple[_Part, ...]
     decoder: str
     remarks: tuple[str, ...]
@@ -66,16 +65,12 @@ def read_file(root: Path, key: str, options: DicomOptions) -> image.Image:
     Raises:
         DatasetError: It cannot be decoded; or its frames neither make a volume nor is one chosen.
     """
-    data, file = sources.read(root, key)
-    dataset = files.decode(data, key)
-    if files.is_directory(dataset, key):
-        raise refusing.refusal(key, "an image", "a DICOMDIR, which lists files")
-    header = headers.of(dataset, key)
-    chosen = _chosen_frames(header, options)
-    loaded = _load(dataset, header, chosen, file, options)
-    if len(chosen) > 1 or (options.volumes == "always" and len(header.planes) == 1):
-        return _volume([loaded], options)
-    return _flat(loaded, options)
+    with refusing.silence():
+        loaded = _load(root, key, options)
+        is_volume = options.volumes == "always" and len(loaded.header.planes) == 1
+        if len(loaded.parts) > 1 or is_volume:
+            return _volume([loaded], options)
+        return _flat(loaded, options)
 
 
 def read_series(root: Path, keys: Sequence[str], options: DicomOptions) -> image.Image:
@@ -84,14 +79,12 @@ def read_series(root: Path, keys: Sequence[str], options: DicomOptions) -> image
     Raises:
         DatasetError: A file cannot be decoded, or they are not one regular grid.
     """
-    loaded = []
-    for key in keys:
-        data, file = sources.read(root, key)
-        dataset = files.decode(data, key)
-        header = headers.of(dataset, key)
-        sources.require_values(key, header.rows * header.columns * len(keys))
-        loaded.append(_load(dataset, header, (0,), file, options))
-    return _volume(loaded, options)
+    with refusing.silence():
+        loaded: list[_Loaded] = []
+        for key in keys:
+            loaded.append(_load(root, key, options))
+            sources.require_values(key, loaded[0].parts[0].values.size * len(keys))
+        return _volume(loaded, options)
 
 
 def _chosen_frames(header: headers.Header, options: DicomOptions) -> tuple[int, ...]:
@@ -108,25 +101,21 @@ def _chosen_frames(header: headers.Header, options: DicomOptions) -> tuple[int, 
     return (options.frame,)
 
 
-def _load(
-    dataset: pydicom.Dataset,
-    header: headers.Header,
-    chosen: Sequence[int],
-    file: samples.SourceFile,
-    options: DicomOptions,
-) -> _Loaded:
-    decoded = decode.decode_frames(dataset, header.key, chosen)
-    described = enhanced.frames_of(dataset, header.key)
-    frames = tuple(described[index] for index in chosen)
-    layout = decode.layout_of(dataset, header.key)
+def _load(root: Path, key: str, options: DicomOptions) -> _Loaded:
+    data, file = sources.read(root, key)
+    dataset = files.decode(data, key)
+    headers.require_image(dataset, key)
+    frames = enhanced.frames_of(dataset, key)
+    header = headers.of(dataset, frames, key)
+    chosen = _chosen_frames(header, options)
+    decoded = decode.decode_frames(dataset, header.layout, key, chosen)
     parts = tuple(
-        _part(stored, decoded.photometric, frame, layout, header, options)
-        for stored, frame in zip(decoded.stored, frames, strict=True)
+        _part(stored, decoded.photometric, frames[index], header.planes[index], header, options)
+        for stored, index in zip(decoded.stored, chosen, strict=True)
     )
     return _Loaded(
         header=header,
-        dataset=dataset,
-        frames=frames,
+        frame=frames[chosen[0]],
         parts=parts,
         decoder=decoded.decoder,
         remarks=(*decoded.remarks, *_remarks(dataset, parts, header)),
@@ -138,20 +127,19 @@ def _part(
     stored: npt.NDArray[Any],
     photometric: str,
     frame: enhanced.Frame,
-    layout: decode.Layout,
+    plane: geometry.Plane | None,
     header: headers.Header,
     options: DicomOptions,
 ) -> _Part:
-    plane = geometry.plane_of(frame)
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         rgb = colour.to_rgb(stored, photometric, frame.dataset, header.key)
         return _Part(values=rgb, padding=None, voi=None, is_inverted=False, plane=plane)
     if stored.ndim != 2:
         raise refusing.refusal(header.key, "one sample per gray pixel", f"{stored.shape[-1]}")
-    values = grayscale.quantify(stored, frame, layout)
+    values = grayscale.quantify(stored, frame, header.layout)
     voi = None
     if headers.is_display(header.modality, options):
-        is_signed = bool(values.min() < 0) or layout.is_signed
+        is_signed = bool(values.min() < 0) or header.layout.is_signed
         voi = windows.voi_of(frame, options.voi_index, is_signed=is_signed)
     return _Part(
         values=values[..., None],
@@ -169,7 +157,9 @@ def _padding(stored: npt.NDArray[Any], frame: enhanced.Frame) -> npt.NDArray[np.
     if len(value) != 1:
         return None
     low, high = sorted((value[0], limit[0] if len(limit) == 1 else value[0]))
-    found: npt.NDArray[np.bool_] = (stored.astype(np.int64) >= low) & (stored <= high)
+    found: npt.NDArray[np.bool_] = stored == low
+    if low != high:
+        found = (stored >= low) & (stored <= high)
     return found[..., None] if found.any() else None
 
 
@@ -188,7 +178,7 @@ def _remarks(dataset: pydicom.Dataset, parts: Sequence[_Part], header: headers.H
 
 def _flat(loaded: _Loaded, options: DicomOptions) -> image.Image:
     values, shown = _finished(loaded.parts, loaded.header, options)
-    spacing, spacing_remark = headers.flat_spacing(loaded.dataset, loaded.frames[0])
+    spacing, spacing_remark = headers.flat_spacing(loaded.frame.dataset, loaded.frame)
     return _image([loaded], values[0], spacing, "", (*shown, spacing_remark))
 
 
@@ -272,7 +262,8 @@ def _image(
     return image.Image(
         values=np.ascontiguousarray(values),
         spacing_mm=spacing,
-        orientation=letters or headers.flat_orientation(first.dataset, first.frames[0]),
+        orientation=letters
+        or headers.flat_orientation(first.frame.dataset, first.parts[0].plane, first.header.key),
         modality=first.header.modality,
         decoder=", ".join(sorted({one.decoder for one in loaded})),
         files=tuple(one.file for one in loaded),

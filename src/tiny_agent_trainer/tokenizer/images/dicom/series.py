@@ -34,7 +34,8 @@ def list_files(
     by_series: dict[str, list[headers.Header]] = {}
     for done, key in enumerate(keys, start=1):
         try:
-            header = headers.read(root, key)
+            with refusing.silence():
+                header = headers.read(root, key)
             if header is None:
                 yield from directory.missing_files(root, key)
             else:
@@ -107,7 +108,7 @@ def _group(members: Sequence[headers.Header]) -> list[list[headers.Header]]:
     groups: list[list[headers.Header]] = []
     for header in members:
         for group in groups:
-            is_equal_size = (group[0].rows, group[0].columns) == (header.rows, header.columns)
+            is_equal_size = group[0].layout.is_as_large_as(header.layout)
             if is_equal_size and geometry.is_parallel(_plane(group[0]), _plane(header)):
                 group.append(header)
                 break
@@ -166,6 +167,6 @@ def _facts(header: headers.Header) -> Mapping[str, str]:
     return {
         "format": "DICOM",
         "modality": header.modality,
-        "rows": str(header.rows),
-        "columns": str(header.columns),
+        "rows": str(header.layout.rows),
+        "columns": str(header.layout.columns),
     }

@@ -2,11 +2,13 @@
 """Values of elements, read with a refusal that names the tag; and macros of functional groups."""
 
 import math
+import types
 from typing import Any
 
 import pydicom
 from pydicom import datadict
 
+from tiny_agent_trainer import errors
 from tiny_agent_trainer.tokenizer.images import refusing
 
 
@@ -16,9 +18,36 @@ def named(keyword: str) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword}"
 
 
+class _Element:
+    """Turns what pydicom raises at a value into a refusal that names its tag.
+
+    Made for every value of every file: a generator or a filter of warnings would take longer than
+    the reading. Callers are inside `refusing.silence`.
+    """
+
+    __slots__ = ("_expected", "_key", "_keyword")
+
+    def __init__(self, keyword: str, key: str, expected: str) -> None:
+        self._keyword, self._key, self._expected = keyword, key, expected
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, _kind: object, error: BaseException | None, _trace: types.TracebackType | None
+    ) -> None:
+        if isinstance(error, refusing.FOREIGN):
+            raise self.refusal(refusing.describe(error)) from error
+
+    def refusal(self, found: str) -> errors.DatasetError:
+        """The error that names the tag."""
+        where = f"{self._key}, {named(self._keyword)}"
+        return refusing.refusal(where, self._expected, found)
+
+
 def _value(dataset: pydicom.Dataset, keyword: str, key: str) -> Any:  # noqa: ANN401
     """The value of an element; None when it is absent or empty."""
-    with refusing.foreign(f"{key}, {named(keyword)}", "a value of the standard"):
+    with _Element(keyword, key, "a value of the standard"):
         value = dataset.get(keyword)
         return None if value is None or value == "" else value
 
@@ -43,13 +72,13 @@ def integer(dataset: pydicom.Dataset, keyword: str, key: str, default: int | Non
     values = _several(dataset, keyword, key)
     if not values and default is not None:
         return default
-    where = f"{key}, {named(keyword)}"
+    element = _Element(keyword, key, "one integer")
     if len(values) != 1:
-        raise refusing.refusal(where, "one value", f"{len(values)} values")
-    with refusing.foreign(where, "an integer"):
+        raise element.refusal(f"{len(values)} values")
+    with element:
         number = int(values[0])
         if number != float(values[0]):
-            raise refusing.refusal(where, "an integer", "a fraction")
+            raise element.refusal("a fraction")
         return number
 
 
@@ -60,13 +89,13 @@ def numbers(dataset: pydicom.Dataset, keyword: str, key: str, count: int) -> tup
         DatasetError: Another number of values, or one that is not finite.
     """
     values = _several(dataset, keyword, key)
-    where = f"{key}, {named(keyword)}"
-    with refusing.foreign(where, "numbers"):
+    element = _Element(keyword, key, f"{count or 'some'} finite numbers")
+    with element:
         found = tuple(_number(value) for value in values)
-        if not all(math.isfinite(number) for number in found):
-            raise refusing.refusal(where, "finite numbers", "one that is not")
+    if not all(math.isfinite(number) for number in found):
+        raise element.refusal("one that is not finite")
     if found and count and len(found) != count:
-        raise refusing.refusal(where, f"{count} numbers", f"{len(found)}")
+        raise element.refusal(f"{len(found)} numbers")
     return found
 
 
@@ -81,17 +110,18 @@ def items(dataset: pydicom.Dataset, keyword: str, key: str) -> tuple[pydicom.Dat
     value = _value(dataset, keyword, key)
     if value is None:
         return ()
-    with refusing.foreign(f"{key}, {named(keyword)}", "a sequence"):
+    element = _Element(keyword, key, "a sequence")
+    with element:
         found = tuple(value)
         if not all(isinstance(item, pydicom.Dataset) for item in found):
-            raise refusing.refusal(f"{key}, {named(keyword)}", "a sequence", "other values")
+            raise element.refusal("other values")
         return found
 
 
 def integers(dataset: pydicom.Dataset, keyword: str, key: str) -> tuple[int, ...]:
     """Integers, such as a descriptor of a lookup table; () when there is no value."""
     values = _several(dataset, keyword, key)
-    with refusing.foreign(f"{key}, {named(keyword)}", "integers"):
+    with _Element(keyword, key, "integers"):
         return tuple(int(value) for value in values)
 
 
@@ -109,5 +139,5 @@ def _several(dataset: pydicom.Dataset, keyword: str, key: str) -> tuple[Any, ...
         return ()
     if isinstance(value, (str, bytes, int, float)):
         return (value,)
-    with refusing.foreign(f"{key}, {named(keyword)}", "values"):
+    with _Element(keyword, key, "values"):
         return tuple(value) if hasattr(value, "__iter__") else (value,)
