@@ -34,7 +34,7 @@ class Header:
         modality: As DICOM abbreviates it.
         layout: Of a frame and its cells.
         planes: Of every frame; None for one without a place in the patient.
-        missing: Tags without which the first frame has no place, listed.
+        missing: Why frames have no place each: tags that are absent, listed; or one place for all.
         is_localiser: Whether ImageType says so.
     """
 
@@ -99,6 +99,9 @@ def of(dataset: pydicom.Dataset, frames: Sequence[enhanced.Frame], key: str) -> 
     decode.require_decodable(files.syntax_of(dataset, key), layout.bits_stored, key)
     sources.require_values(key, layout.rows * layout.columns * layout.samples * len(frames))
     planes = tuple(geometry.plane_of(frame) for frame in frames)
+    missing = "" if planes[0] else geometry.missing_tags(frames[0])
+    if len(frames) > 1 and len(set(planes)) == 1:
+        planes, missing = (None,) * len(frames), missing or "all frames are at one place"
     return Header(
         key=key,
         patient=tags.text(dataset, "PatientID", key),
@@ -108,7 +111,7 @@ def of(dataset: pydicom.Dataset, frames: Sequence[enhanced.Frame], key: str) -> 
         modality=tags.text(dataset, "Modality", key),
         layout=layout,
         planes=planes,
-        missing="" if planes[0] else geometry.missing_tags(frames[0]),
+        missing=missing,
         is_localiser="LOCALIZER" in tags.words(dataset, "ImageType", key),
     )
 
@@ -118,6 +121,24 @@ def is_display(modality: str, options: DicomOptions) -> bool:
     if options.intensity == "auto":
         return modality not in QUANTITATIVE
     return options.intensity == "display"
+
+
+def chosen_frames(header: Header, options: DicomOptions) -> tuple[int, ...]:
+    """Which frames of a file are read: its only one, all as a volume, or the one that is asked for.
+
+    Raises:
+        DatasetError: They make no volume, and none is asked for.
+    """
+    count = len(header.planes)
+    if count == 1:
+        return (0,)
+    if options.volumes != "never" and None not in header.planes:
+        return tuple(range(count))
+    if options.frame is None or options.frame >= count:
+        remedy = f"choose a frame from 0 to {count - 1} with the option `frame` for DICOM files"
+        found = f"{count} frames that make no volume ({header.missing or 'volumes = never'})"
+        raise refusing.refusal(header.key, "one image or one volume", found, remedy)
+    return (options.frame,)
 
 
 def flat_spacing(dataset: pydicom.Dataset, frame: enhanced.Frame) -> tuple[tuple[float, ...], str]:

@@ -87,27 +87,13 @@ def read_series(root: Path, keys: Sequence[str], options: DicomOptions) -> image
         return _volume(loaded, options)
 
 
-def _chosen_frames(header: headers.Header, options: DicomOptions) -> tuple[int, ...]:
-    """Which frames of a file are read."""
-    count = len(header.planes)
-    if count == 1:
-        return (0,)
-    if options.volumes != "never" and None not in header.planes:
-        return tuple(range(count))
-    if options.frame is None or options.frame >= count:
-        remedy = f"choose a frame from 0 to {count - 1} with the option `frame` for DICOM files"
-        found = f"{count} frames that make no volume ({header.missing or 'volumes = never'})"
-        raise refusing.refusal(header.key, "one image or one volume", found, remedy)
-    return (options.frame,)
-
-
 def _load(root: Path, key: str, options: DicomOptions) -> _Loaded:
     data, file = sources.read(root, key)
     dataset = files.decode(data, key)
     headers.require_image(dataset, key)
     frames = enhanced.frames_of(dataset, key)
     header = headers.of(dataset, frames, key)
-    chosen = _chosen_frames(header, options)
+    chosen = headers.chosen_frames(header, options)
     decoded = decode.decode_frames(dataset, header.layout, key, chosen)
     parts = tuple(
         _part(stored, decoded.photometric, frames[index], header.planes[index], header, options)
@@ -189,12 +175,9 @@ def _volume(loaded: Sequence[_Loaded], options: DicomOptions) -> image.Image:
     if len(planes) != len(parts) or len(parts) < 2:
         found = f"{len(parts)} slices; missing: {loaded[0].header.missing or 'none'}"
         raise refusing.refusal(key, "two or more slices with their places", found)
-    if not all(geometry.is_parallel(planes[0], plane) for plane in planes):
-        raise refusing.refusal(key, "parallel slices", "mixed orientation")
     if len({part.values.shape for part in parts}) > 1:
         raise refusing.refusal(key, "slices of one shape", "several shapes")
-    stack = geometry.stack(planes)
-    resample.require_mendable(stack, key, may_resample=options.on_irregular == "resample")
+    stack = resample.stack_of(planes, key, may_resample=options.on_irregular == "resample")
     finished, shown = _finished(parts, loaded[0].header, options)
     slices = _of_one_type([finished[index] for index in stack.order])
     remarks = shown

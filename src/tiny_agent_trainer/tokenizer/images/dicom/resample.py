@@ -106,14 +106,18 @@ def remark(stack: geometry.Stack) -> str:
     return f"resampled to slices {stack.step_mm:.3f} mm apart: {stack.irregular}"
 
 
-def require_mendable(stack: geometry.Stack, key: str, *, may_resample: bool) -> None:
-    """Refuse a stack that is no regular grid, unless it may be made one.
+def stack_of(planes: Sequence[geometry.Plane], key: str, *, may_resample: bool) -> geometry.Stack:
+    """Order planes to a stack that is a regular grid, or may be made one.
 
     Raises:
-        DatasetError: With the steps and shifts in millimetres.
+        DatasetError: They are none, with the steps and shifts in millimetres.
     """
+    if not all(geometry.is_parallel(planes[0], plane) for plane in planes):
+        raise refusing.refusal(key, "parallel slices", "mixed orientation")
+    stack = geometry.stack(planes)
     if stack.hopeless:
         raise refusing.refusal(key, "one slice at every step of a regular grid", stack.hopeless)
     if stack.irregular and not may_resample:
         remedy = 'set on_irregular = "resample" to interpolate, or leave the series out'
         raise refusing.refusal(key, "slices on a regular grid", stack.irregular, remedy)
+    return stack

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files -> series -> what can be read: single images, multi-frame files and volumes."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -56,7 +57,7 @@ def _list_series(
             reason = "a localiser, by (0008,0008) ImageType; no image of a study"
             yield image.Refusal(key=header.key, reason=reason)
         elif len(header.planes) > 1:
-            yield _file_item(root, header, options)
+            yield _multi_frame(root, header, options)
         else:
             usable.append(header)
     if _is_volume(usable, options):
@@ -64,6 +65,21 @@ def _list_series(
     else:
         for header in usable:
             yield _file_item(root, header, options)
+
+
+def _multi_frame(root: Path, header: headers.Header, options: DicomOptions) -> Found:
+    """The item of a multi-frame file, unless its frames are none that can be read."""
+    try:
+        chosen = headers.chosen_frames(header, options)
+        planes = [plane for plane in header.planes if plane is not None]
+        if len(chosen) == 1:
+            return _file_item(root, header, options)
+        facts = _grid_facts(planes, header.key, options)
+    except errors.DatasetError as error:
+        return image.Refusal(key=header.key, reason=refusing.reason_of(error, header.key))
+    return dataclasses.replace(
+        _file_item(root, header, options), facts={**_facts(header), "files": "1", **facts}
+    )
 
 
 def _is_volume(members: Sequence[headers.Header], options: DicomOptions) -> bool:
@@ -121,26 +137,34 @@ def _volume_item(root: Path, group: Sequence[headers.Header], options: DicomOpti
     first = group[0]
     if len(group) < 2:
         raise refusing.refusal(first.key, "two or more slices", "one, whose depth nobody knows")
-    planes = [_plane(header) for header in group]
-    stack = geometry.stack(planes)
-    resample.require_mendable(stack, first.key, may_resample=options.on_irregular == "resample")
-    spacing = (stack.step_mm, *planes[0].spacing_mm)
-    letters = orientation.letters_of(
-        (planes[0].normal, planes[0].along_column, planes[0].along_row)
-    )
-    facts = {
-        "files": str(len(group)),
-        "slices": str(len(group)),
-        "spacing_mm": " x ".join(f"{edge:.6g}" for edge in spacing),
-        "orientation": letters,
-    }
+    facts = _grid_facts([_plane(header) for header in group], first.key, options)
     keys = tuple(header.key for header in group)
     return image.Item(
         key=first.key,
         names={**_names(first), "sop_uid": ""},
-        facts={**_facts(first), **facts},
+        facts={**_facts(first), "files": str(len(group)), **facts},
         read=functools.partial(reading.read_series, root, keys, options),
     )
+
+
+def _grid_facts(
+    planes: Sequence[geometry.Plane], key: str, options: DicomOptions
+) -> Mapping[str, str]:
+    """What is known of a volume before it is decoded.
+
+    Raises:
+        DatasetError: The planes make none.
+    """
+    stack = resample.stack_of(planes, key, may_resample=options.on_irregular == "resample")
+    spacing = (stack.step_mm, *planes[0].spacing_mm)
+    letters = orientation.letters_of(
+        (planes[0].normal, planes[0].along_column, planes[0].along_row)
+    )
+    return {
+        "slices": str(len(planes)),
+        "spacing_mm": " x ".join(f"{edge:.6g}" for edge in spacing),
+        "orientation": letters,
+    }
 
 
 def _file_item(root: Path, header: headers.Header, options: DicomOptions) -> image.Item:

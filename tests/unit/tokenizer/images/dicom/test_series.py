@@ -284,9 +284,14 @@ class TestMultiFrame:
         assert volume.values[:, 0, 1, 0].tolist() == [22, 36, 10]
 
     def test_irregular_frames_are_refused_with_figures(self, listing):
-        (item,) = listing({"x.dcm": enhanced([0, 2, 3.5, 5.5], [1] * 4)}).items
-        with pytest.raises(errors.DatasetError, match=r"steps of 2\.00, 1\.50 mm"):
-            item.read()
+        files = {"x.dcm": enhanced([0, 2, 3.5, 5.5], [1] * 4)}
+        assert "steps of 2.00, 1.50 mm" in refused(listing(files))
+
+    def test_facts_of_a_multi_frame_volume_are_known_without_decoding(self, listing):
+        (item,) = listing({"x.dcm": enhanced([4, 0, 2], [1, 2, 3])}).items
+        assert item.facts["slices"] == "3"
+        assert item.facts["spacing_mm"] == "2 x 0.5 x 0.25"
+        assert item.facts["orientation"] == "SPL"
 
     def test_another_number_of_groups_than_of_frames_is_refused(self, listing):
         found = refused(listing({"x.dcm": enhanced([0, 2, 4], [1] * 3, NumberOfFrames=2)}))
@@ -297,11 +302,14 @@ class TestMultiFrame:
         loop = dicom_files.make(
             pixels, NumberOfFrames=2, Modality="US", ImagePositionPatient=None,
         )  # fmt: skip
-        (item,) = listing({"x.dcm": loop}).items
-        with pytest.raises(errors.DatasetError, match="choose a frame from 0 to 1"):
-            item.read()
+        assert "choose a frame from 0 to 1" in refused(listing({"x.dcm": loop}))
         (item,) = listing({"x.dcm": loop}, frame=1, intensity="quantitative").items
         assert item.read().values[0, 0, 0] == 7
+
+    def test_frames_at_one_place_are_no_volume(self, listing):
+        pixels = np.stack([dicom_files.RAMP, dicom_files.RAMP + 7])
+        found = refused(listing({"x.dcm": dicom_files.make(pixels, NumberOfFrames=2)}))
+        assert "2 frames that make no volume (all frames are at one place)" in found
 
     @pytest.mark.parametrize("count", [0, 1 << 20])
     def test_an_impossible_number_of_frames_is_refused(self, listing, count):
