@@ -86,6 +86,9 @@ def made_seeds():
         "rle.dcm": compressed(pydicom.uid.RLELossless),
         "j2k.dcm": compressed(pydicom.uid.JPEG2000Lossless),
         "jls.dcm": compressed(pydicom.uid.JPEGLSLossless),
+        "enhanced.dcm": dicom_files.enhanced([4, 0, 2], [1, 2, 3]),
+        "palette.dcm": dicom_files.palette(),
+        "tables.dcm": dicom_files.tables(),
     }
 
 
@@ -165,14 +168,14 @@ def test_the_seeds_themselves_are_read(tmp_path):
 
 def test_some_damage_is_read_or_refused(tmp_path):
     counts = attack(tmp_path, made_seeds(), range(20))
-    assert counts["read"] + counts["refused"] == 320
+    assert counts["read"] + counts["refused"] == 380
     assert min(counts.values()) > 20
 
 
 @pytest.mark.long
 def test_much_damage_is_read_or_refused(tmp_path):
     counts = attack(tmp_path, made_seeds(), range(1000, 1150))
-    assert counts["read"] + counts["refused"] == 2400
+    assert counts["read"] + counts["refused"] == 2850
 
 
 @pytest.mark.long

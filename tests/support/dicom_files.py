@@ -79,3 +79,50 @@ def stack(positions, *, pixels=RAMP, **elements):
 def sequence(*items):
     """A sequence of items."""
     return pydicom.Sequence(items)
+
+
+def enhanced(places, slopes, **elements):
+    """A multi-frame file with a plane and a slope per frame."""
+    groups = []
+    for place, slope in zip(places, slopes, strict=True):
+        groups.append(
+            item(
+                PlanePositionSequence=sequence(item(ImagePositionPatient=[0, 0, place])),
+                PixelValueTransformationSequence=sequence(
+                    item(RescaleSlope=slope, RescaleIntercept=0, RescaleType="HU")
+                ),
+            )
+        )
+    shared = item(
+        PlaneOrientationSequence=sequence(item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])),
+        PixelMeasuresSequence=sequence(item(PixelSpacing=[0.5, 0.25])),
+    )
+    pixels = np.stack([RAMP + number for number in range(len(places))])
+    values = {
+        "NumberOfFrames": len(places), "ImagePositionPatient": None, "PixelSpacing": None,
+        "ImageOrientationPatient": None, "RescaleSlope": None, "RescaleIntercept": None,
+        "SharedFunctionalGroupsSequence": sequence(shared),
+        "PerFrameFunctionalGroupsSequence": sequence(*groups),
+    }  # fmt: skip
+    return make(pixels, **{**values, **elements})
+
+
+def palette():
+    """An image whose values are places in a table of colours."""
+    tables = {}
+    for number, colour in enumerate(("Red", "Green", "Blue")):
+        tables[f"{colour}PaletteColorLookupTableDescriptor"] = [4, 0, 16]
+        entries = np.arange(4, dtype="<u2") * 100 + number
+        tables[f"{colour}PaletteColorLookupTableData"] = entries.tobytes()
+    pixels = np.array([[0, 1], [2, 3]], np.uint8)
+    return make(pixels, Modality="US", PhotometricInterpretation="PALETTE COLOR", **tables)
+
+
+def tables():
+    """A radiograph with a modality LUT and a VOI LUT."""
+    modality = item(LUTDescriptor=[4, 0, 16], ModalityLUTType="US")
+    modality.add_new("LUTData", "OW", np.array([5, 6, 7, 9], "<u2").tobytes())
+    voi = item(LUTDescriptor=[10, 0, 12])
+    voi.add_new("LUTData", "OW", (np.arange(10, dtype="<u2") * 400).tobytes())
+    sequences = {"ModalityLUTSequence": sequence(modality), "VOILUTSequence": sequence(voi)}
+    return make(np.array([[0, 1], [2, 3]], np.uint16), Modality="DX", **sequences)

@@ -7,6 +7,7 @@ rounded half to even. The exponential of SIGMOID is `exact.elementary.exp`, the 
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -130,10 +131,16 @@ def _sigmoid(
             raise refusing.refusal(key, f"at most {_SIGMOID_VALUES} for a sigmoid", found)
         powers = -4.0 * (present - center) / width
         clipped = np.clip(powers, -_EXP_LIMIT, _EXP_LIMIT)
-        exponentials = np.array([elementary.exp(float(power)) for power in clipped])
+        exponentials = np.array([_exp(float(power)) for power in clipped])
         return float(TOP) / (1.0 + exponentials)
 
     return _per_value(values, exact, needs_few=True)
+
+
+@functools.lru_cache(maxsize=_SIGMOID_VALUES)
+def _exp(power: float) -> float:
+    """Kept between the slices of a volume, which share values and window."""
+    return elementary.exp(power)
 
 
 def _per_value(

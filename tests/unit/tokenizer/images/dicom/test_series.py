@@ -243,58 +243,30 @@ class TestResampling:
         assert volume.spacing_mm[0] == 2.0
 
 
-def enhanced(places, slopes, **elements):
-    """A multi-frame file with a plane and a slope per frame."""
-    groups = []
-    for place, slope in zip(places, slopes, strict=True):
-        groups.append(
-            dicom_files.item(
-                PlanePositionSequence=dicom_files.sequence(
-                    dicom_files.item(ImagePositionPatient=[0, 0, place])
-                ),
-                PixelValueTransformationSequence=dicom_files.sequence(
-                    dicom_files.item(RescaleSlope=slope, RescaleIntercept=0, RescaleType="HU")
-                ),
-            )
-        )
-    shared = dicom_files.item(
-        PlaneOrientationSequence=dicom_files.sequence(
-            dicom_files.item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])
-        ),
-        PixelMeasuresSequence=dicom_files.sequence(dicom_files.item(PixelSpacing=[0.5, 0.25])),
-    )
-    pixels = np.stack([dicom_files.RAMP + number for number in range(len(places))])
-    values = {
-        "NumberOfFrames": len(places), "ImagePositionPatient": None, "PixelSpacing": None,
-        "ImageOrientationPatient": None, "RescaleSlope": None, "RescaleIntercept": None,
-        "SharedFunctionalGroupsSequence": dicom_files.sequence(shared),
-        "PerFrameFunctionalGroupsSequence": dicom_files.sequence(*groups),
-    }  # fmt: skip
-    return dicom_files.make(pixels, **{**values, **elements})
-
-
 class TestMultiFrame:
     """Pitfalls 4 and 9: geometry and slope of each frame stand in its functional groups."""
 
     def test_frames_are_sorted_and_scaled_each_by_its_own_group(self, listing):
-        (item,) = listing({"x.dcm": enhanced([4, 0, 2], [1, 2, 3])}).items
+        (item,) = listing({"x.dcm": dicom_files.enhanced([4, 0, 2], [1, 2, 3])}).items
         volume = item.read()
         assert volume.spacing_mm == (2.0, 0.5, 0.25)
         assert volume.orientation == "SPL"
         assert volume.values[:, 0, 1, 0].tolist() == [22, 36, 10]
 
     def test_irregular_frames_are_refused_with_figures(self, listing):
-        files = {"x.dcm": enhanced([0, 2, 3.5, 5.5], [1] * 4)}
+        files = {"x.dcm": dicom_files.enhanced([0, 2, 3.5, 5.5], [1] * 4)}
         assert "steps of 2.00, 1.50 mm" in refused(listing(files))
 
     def test_facts_of_a_multi_frame_volume_are_known_without_decoding(self, listing):
-        (item,) = listing({"x.dcm": enhanced([4, 0, 2], [1, 2, 3])}).items
+        (item,) = listing({"x.dcm": dicom_files.enhanced([4, 0, 2], [1, 2, 3])}).items
         assert item.facts["slices"] == "3"
         assert item.facts["spacing_mm"] == "2 x 0.5 x 0.25"
         assert item.facts["orientation"] == "SPL"
 
     def test_another_number_of_groups_than_of_frames_is_refused(self, listing):
-        found = refused(listing({"x.dcm": enhanced([0, 2, 4], [1] * 3, NumberOfFrames=2)}))
+        found = refused(
+            listing({"x.dcm": dicom_files.enhanced([0, 2, 4], [1] * 3, NumberOfFrames=2)})
+        )
         assert "2 frames, each with its group" in found
 
     def test_a_loop_is_refused_unless_a_frame_is_chosen(self, listing):

@@ -229,18 +229,16 @@ class TestColour:
         expected = np.clip(np.floor(np.stack([red, green, blue], -1) + 0.5), 0, 255)
         assert (image.values == expected).all()
 
-    def test_a_palette_becomes_its_colours(self, read):
-        palettes = {}
-        for number, colour in enumerate(("Red", "Green", "Blue")):
-            palettes[f"{colour}PaletteColorLookupTableDescriptor"] = [4, 0, 16]
-            palettes[f"{colour}PaletteColorLookupTableData"] = (
-                np.arange(4, dtype="<u2") * 100 + number
-            ).tobytes()
-        image = read(
-            np.array([[0, 1], [2, 3]], np.uint8), Modality="US",
-            PhotometricInterpretation="PALETTE COLOR", **palettes,
-        )  # fmt: skip
+    def test_a_palette_becomes_its_colours(self, tmp_path):
+        (tmp_path / "palette.dcm").write_bytes(dicom_files.palette())
+        image = folder.read_path(tmp_path / "palette.dcm", ImagesOptions())
         assert image.values[1, 1].tolist() == [300, 301, 302]
+
+    def test_a_segmented_palette_is_refused_by_name(self, tmp_path):
+        data = dicom_files.palette().replace(b"\x28\0\x01\x12", b"\x28\0\x21\x12")
+        (tmp_path / "palette.dcm").write_bytes(data)
+        with pytest.raises(errors.DatasetError, match="RedPaletteColorLookupTableData"):
+            folder.read_path(tmp_path / "palette.dcm", ImagesOptions())
 
     def test_an_unknown_colour_space_is_refused_by_name(self, read):
         pixels = np.zeros((2, 2, 3), np.uint8)
