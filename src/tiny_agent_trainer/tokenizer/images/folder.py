@@ -156,7 +156,7 @@ def _item(root: Path, key: str, kind: str, options: ImagesOptions) -> series.Fou
         if kind == "raster":
             facts = raster.facts_of(root, key)
         elif kind == "nifti":
-            facts = nifti.facts_of(root, key)
+            facts = nifti.facts_of(root, key, options.nifti)
         elif kind == "array":
             facts = arrays.facts_of(root, key)
     except errors.DatasetError as error:

@@ -68,16 +68,17 @@ def read_label_map(root: Path, key: str, options: NiftiOptions) -> image.Image:
     return _assembled(header, admission.admit(values, key), file)
 
 
-def facts_of(root: Path, key: str) -> Mapping[str, str]:
+def facts_of(root: Path, key: str, options: NiftiOptions) -> Mapping[str, str]:
     """What the header says, without decoding; "affine" is that of the volume turned to R, A, S.
 
     Raises:
-        DatasetError: It is no NIfTI file that this package reads.
+        DatasetError: It is no NIfTI file that this package reads, or 4-D without an index.
     """
     path = sources.inside(root, key)
     with refusing.foreign(key, "a readable file"), path.open("rb") as stream:
         start = stream.read(_CHUNK_BYTES)
     header = nifti_header.decode(_inflated(start, nifti_header.HEADER_BYTES, key), key)
+    _require_index(header, key, options)
     dims, flips = _turn(header)
     spacing = " x ".join(f"{edge:.6g}" for edge in _spacing_mm(header, dims))
     return {

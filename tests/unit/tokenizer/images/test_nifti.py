@@ -172,6 +172,13 @@ class TestDims:
         with pytest.raises(errors.DatasetError, match="choose a volume from 0 to 1"):
             read(self.SERIES)
 
+    def test_and_are_refusals_of_a_listing(self, tmp_path):
+        (tmp_path / "x.nii").write_bytes(nibabel.Nifti1Image(self.SERIES, LAS).to_bytes())
+        (refusal,) = folder.list_folder(tmp_path, ImagesOptions()).refusals
+        assert "4-D data with 2 volumes" in refusal.reason
+        chosen = ImagesOptions(nifti=NiftiOptions(index=0))
+        assert len(folder.list_folder(tmp_path, chosen).items) == 1
+
     def test_or_indexed(self, read):
         volume = read(self.SERIES, np.eye(4), index=1)
         assert (volume.values[..., 0] == CUBE + 100).all()

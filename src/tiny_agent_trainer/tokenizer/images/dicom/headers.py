@@ -20,6 +20,9 @@ _NO_IMAGES: Final = {
     "RTDOSE": "a dose distribution, which is no image",
 }
 
+_TERM_LENGTH: Final = 16
+"""Characters of a code string (PS3.5 6.2)."""
+
 _LETTERS: Final = {"L": "L", "R": "R", "A": "A", "P": "P", "H": "S", "F": "I"}
 """PatientOrientation's head and foot are superior and inferior here (PS3.3 C.7.6.1.1.1)."""
 
@@ -108,7 +111,7 @@ def of(dataset: pydicom.Dataset, frames: Sequence[enhanced.Frame], key: str) -> 
         study=tags.text(dataset, "StudyInstanceUID", key),
         series=tags.text(dataset, "SeriesInstanceUID", key),
         instance=tags.text(dataset, "SOPInstanceUID", key),
-        modality=tags.text(dataset, "Modality", key),
+        modality=_modality(dataset, key),
         layout=layout,
         planes=planes,
         missing=missing,
@@ -121,6 +124,13 @@ def is_display(modality: str, options: DicomOptions) -> bool:
     if options.intensity == "auto":
         return modality not in QUANTITATIVE
     return options.intensity == "display"
+
+
+def _modality(dataset: pydicom.Dataset, key: str) -> str:
+    """The modality; "" for a text that is no defined term, which reports must not repeat."""
+    found = tags.text(dataset, "Modality", key)
+    is_term = found.isascii() and found.isalnum() and len(found) <= _TERM_LENGTH
+    return found if is_term else ""
 
 
 def chosen_frames(header: Header, options: DicomOptions) -> tuple[int, ...]:

@@ -163,6 +163,13 @@ class TestPrivacy:
         assert item.names["patient_id"] == "Secret1"
         assert "Secret1" not in f"{item.facts} {item.read()}"
 
+    def test_a_modality_that_is_no_term_is_not_repeated(self, tmp_path):
+        found = dicom_files.dataset(Modality="CT")
+        data = dicom_files.encode(found).replace(b"CS\x02\0CT", b"CS\x08\0Doe^Jane")
+        image = read(tmp_path, data)
+        assert image.modality == ""
+        assert "Doe" not in str(image)
+
     def test_pydicom_neither_logs_nor_warns(self, tmp_path, caplog, recwarn):
         found = dicom_files.dataset(PixelData=dicom_files.RAMP.tobytes() + bytes(100))
         data = dicom_files.encode(found).replace(b"0.25", b"0_25")
