@@ -14,7 +14,6 @@ import pydicom
 from tiny_agent_trainer.tokenizer.images import admission, refusing
 from tiny_agent_trainer.tokenizer.images.dicom import decode, enhanced, tags
 
-_INT32_LIMIT: Final = 1 << 31
 _EXACT_LIMIT: Final = 1 << 53
 """Integers up to here are float64 themselves, so slope and intercept lose nothing as integers."""
 
@@ -48,16 +47,29 @@ def quantify(
     low, high = layout.stored_range
     reach = max(abs(low), abs(high)) * abs(slope) + abs(intercept)
     if slope.is_integer() and intercept.is_integer() and reach < _EXACT_LIMIT:
-        if (slope, intercept) == (1.0, 0.0):
-            return admission.narrow(stored, frame.key)
-        whole: npt.NDArray[np.signedinteger] = stored.astype(
-            np.int32 if reach < _INT32_LIMIT else np.int64
-        )
-        whole *= int(slope)
-        whole += int(intercept)
-        return admission.narrow(whole, frame.key)
+        return _whole(stored, int(slope), int(intercept), frame.key)
     product = stored.astype(np.float64) * slope
     return admission.admit(product + intercept, frame.key)
+
+
+def _whole(stored: npt.NDArray[Any], slope: int, intercept: int, key: str) -> npt.NDArray[Any]:
+    """Whole numbers in one pass of the type that the extremes need; a slice is read many times."""
+    ends = int(stored.min()), int(stored.max())
+    results = [end * slope + intercept for end in ends]
+    if not all(admission.INT32[0] <= end <= admission.INT32[1] for end in results):
+        expected = f"values from {admission.INT32[0]} to {admission.INT32[1]}"
+        raise refusing.refusal(key, expected, f"values from {min(results)} to {max(results)}")
+    is_short = all(admission.INT16[0] <= end <= admission.INT16[1] for end in results)
+    bounds = admission.INT16 if is_short else admission.INT32
+    is_short_way = all(bounds[0] <= number <= bounds[1] for number in (*ends, slope, intercept))
+    dtype = np.int16 if is_short else np.int32
+    # Products may leave the type on their way: what comes back into it is exact all the same.
+    whole: npt.NDArray[np.signedinteger] = stored.astype(dtype if is_short_way else np.int64)
+    if slope != 1:
+        whole *= slope
+    if intercept:
+        whole += intercept
+    return whole.astype(dtype, copy=False)
 
 
 def look_up(

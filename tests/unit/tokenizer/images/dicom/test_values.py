@@ -49,6 +49,18 @@ class TestUnits:
         assert image.values.dtype == np.int32
         assert image.values.max() == 4095000
 
+    @pytest.mark.parametrize("slope", [1, -1, 2, -7, 300, 32700])
+    @pytest.mark.parametrize("intercept", [0, -1024, 32767, 40000, -2000000])
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+    def test_every_whole_slope_and_intercept_is_exact(self, read, slope, intercept, dtype):
+        bounds = np.iinfo(dtype)
+        pixels = np.array([[bounds.min, bounds.max, 0, 1]], dtype)
+        image = read(pixels, RescaleSlope=slope, RescaleIntercept=intercept)
+        expected = [int(value) * slope + intercept for value in pixels[0]]
+        assert image.values[0, :, 0].tolist() == expected
+        fits = min(expected) >= -32768 and max(expected) <= 32767
+        assert image.values.dtype == (np.int16 if fits else np.int32)
+
     def test_values_beyond_32_bits_are_refused(self, read):
         with pytest.raises(errors.DatasetError, match="values from -2147483648 to 2147483647"):
             read(RescaleSlope=1000000)
