@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from tiny_agent_trainer.config import section, toml_lines
 
-_TAGGED_BY = ("name", "reader")
+_TAGGED_BY = ("name", "reader", "scheme", "method")
 
 _OTHER_NAMES = {
     "auc": "auroc",
