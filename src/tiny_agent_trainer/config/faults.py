@@ -24,6 +24,11 @@ _OTHER_NAMES = {
     "ap": "average_precision",
     "auprc": "average_precision",
     "pr_auc": "average_precision",
+    "qwk": "quadratic_weighted_kappa",
+    "cohen_kappa": "quadratic_weighted_kappa",
+    "mean_absolute_error": "mae",
+    "r2_score": "r2",
+    "pearson": "pearson_r",
 }
 """What other libraries and papers call a choice, too far from its name here to be guessed."""
 

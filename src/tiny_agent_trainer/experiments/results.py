@@ -101,6 +101,7 @@ def summarise(
         settings=_settings(config, data),
         class_counts={"train": tuple(counts)},
         leaks=tuple(str(leak) for leak in cohort.leaks),
+        remarks=cohort.remarks,
     )
 
 

@@ -96,8 +96,8 @@ class Dataset:
 
 
 LabelArray: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.float32]
-"""Labels of many samples: int64, shape (n,), or (n, classes) for multilabel; for regression float32,
-shape (n,)."""
+"""Labels of many samples: int64, shape (n,), or (n, classes) for multilabel; float32 for
+regression, shape (n,)."""
 
 Progress = Callable[[str, int, int | None], None]
 """Told what is under way, how much of it is done, and how much there is, if known."""
