@@ -113,7 +113,7 @@ def build_cohort(dataset: Dataset, options: TokenizerSection, *, allow_leaks: bo
 
 
 def _order(dataset: Dataset) -> tuple[list[int], tuple[Fingerprint, ...]]:
-    marks = dataset.marks or tuple(fingerprints.take(image) for image in dataset.images)
+    marks = dataset.marks or tuple(fingerprints.take_all(dataset.images))
     ranked = sorted(
         range(len(marks)),
         key=lambda i: (

@@ -7,6 +7,7 @@ leave most of these bits alone.
 """
 
 import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -27,10 +28,29 @@ _DEAD_BAND: Final = 32
 _LEAST_SHARE_OF_BITS: Final = 16
 """At least 1/16 of the large hash's bits must be set, or the image is too plain to be known."""
 
+_VALUES_AT_ONCE: Final = 1 << 18
+"""Values of small images that are hashed together; more would not be faster."""
+
 
 def take(image: StoredArray) -> Fingerprint:
     """The fingerprint of a stored image, shape (*spatial, channels)."""
-    return Fingerprint(pixels=digest_pixels(image), looks=hash_looks(image))
+    (mark,) = take_all([image])
+    return mark
+
+
+def take_all(images: Iterable[StoredArray]) -> Iterator[Fingerprint]:
+    """The fingerprints of images in their order; many small ones of one shape are hashed at once.
+
+    Memory holds as many images as have `_VALUES_AT_ONCE` values, at least one.
+    """
+    waiting: list[StoredArray] = []
+    for image in images:
+        if waiting and not _fits(waiting, image):
+            yield from _take_alike(waiting)
+            waiting = []
+        waiting.append(image)
+    if waiting:
+        yield from _take_alike(waiting)
 
 
 def digest_pixels(image: StoredArray) -> str:
@@ -40,60 +60,72 @@ def digest_pixels(image: StoredArray) -> str:
     return hashlib.sha256(header + np.ascontiguousarray(little).tobytes()).hexdigest()
 
 
-def hash_looks(image: StoredArray) -> bytes:
-    """The small hash, then the large one; b"" for an image that is too small or too plain.
+def hash_looks(images_NSC: npt.NDArray[np.integer]) -> list[bytes]:
+    """Of each image the small hash, then the large one; b"" where it is too small or too plain.
 
-    Channels are added up, and so are the slices of a volume.
+    Args:
+        images_NSC: Stored images of one shape, (n, *spatial, channels). Channels are added up, and
+            so are the slices of a volume.
 
     Guarantees:
         Integers only: cell sums are exact, and so is their comparison. They stay in int64 for up
-        to 2^40 values of 16 bits.
+        to 2^40 values of 16 bits in an image.
     """
-    if min(image.shape[-3:-1]) <= LARGE_EDGE:
-        return b""
-    plane = _flatten(image)
-    small, large = _difference_bits(plane, SMALL_EDGE), _difference_bits(plane, LARGE_EDGE)
-    if int(large.sum()) * _LEAST_SHARE_OF_BITS < large.size:
-        return b""
-    return np.packbits(small).tobytes() + np.packbits(large).tobytes()
+    if min(images_NSC.shape[-3:-1]) <= LARGE_EDGE:
+        return [b""] * len(images_NSC)
+    planes_NHW = _flatten(images_NSC)
+    small, large = (_difference_bits(planes_NHW, edge) for edge in (SMALL_EDGE, LARGE_EDGE))
+    is_plain = large.sum(axis=1) * _LEAST_SHARE_OF_BITS < large.shape[1]
+    packed = np.packbits(np.concatenate([small, large], axis=1), axis=1)
+    return [b"" if plain else row.tobytes() for plain, row in zip(is_plain, packed, strict=True)]
 
 
-def _flatten(image: StoredArray) -> npt.NDArray[np.integer]:
-    """One plane; a gray image as it is, which saves a copy."""
-    if image.ndim == 3 and image.shape[-1] == 1:
-        return image[..., 0]
-    plane: npt.NDArray[np.int64] = image.sum(
-        axis=(*range(image.ndim - 3), image.ndim - 1), dtype=np.int64
-    )
-    return plane
+def _fits(waiting: Sequence[StoredArray], image: StoredArray) -> bool:
+    first = waiting[0]
+    is_alike = image.shape == first.shape and image.dtype == first.dtype
+    return is_alike and (len(waiting) + 1) * image.size <= _VALUES_AT_ONCE
 
 
-def _difference_bits(plane: npt.NDArray[np.integer], edge: int) -> npt.NDArray[np.bool_]:
-    """Right neighbours, then lower ones; shape (2 * edge * edge,)."""
-    wide, high = _cells(plane, edge, edge + 1), _cells(plane, edge + 1, edge)
-    parts = [_is_brighter(wide, 1), _is_brighter(high, 0)]
-    return np.concatenate([part.reshape(-1) for part in parts])
+def _take_alike(images: Sequence[StoredArray]) -> Iterator[Fingerprint]:
+    alone = images[0][None]
+    hashed = hash_looks(alone if len(images) == 1 else np.stack(images))
+    for image, looks in zip(images, hashed, strict=True):
+        yield Fingerprint(pixels=digest_pixels(image), looks=looks)
+
+
+def _flatten(images_NSC: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    """One plane per image; gray images as they are, which saves a copy."""
+    if images_NSC.ndim == 4 and images_NSC.shape[-1] == 1:
+        return images_NSC[..., 0]
+    dims = (*range(1, images_NSC.ndim - 3), images_NSC.ndim - 1)
+    planes: npt.NDArray[np.int64] = images_NSC.sum(axis=dims, dtype=np.int64)
+    return planes
+
+
+def _difference_bits(planes_NHW: npt.NDArray[np.integer], edge: int) -> npt.NDArray[np.bool_]:
+    """Right neighbours, then lower ones; shape (n, 2 * edge * edge)."""
+    wide = sum_cells(sum_cells(planes_NHW, edge, 1), edge + 1, 2)
+    high = sum_cells(sum_cells(planes_NHW, edge + 1, 1), edge, 2)
+    parts = [_is_brighter(wide, 2), _is_brighter(high, 1)]
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def _is_brighter(cells: npt.NDArray[np.int64], dim: int) -> npt.NDArray[np.bool_]:
-    span = int(cells.max()) - int(cells.min())
-    brighter: npt.NDArray[np.bool_] = np.diff(cells, axis=dim) * _DEAD_BAND > span
+    spans = cells.max(axis=(1, 2), keepdims=True) - cells.min(axis=(1, 2), keepdims=True)
+    brighter: npt.NDArray[np.bool_] = np.diff(cells, axis=dim) * _DEAD_BAND > spans
     return brighter
 
 
-def _cells(plane: npt.NDArray[np.integer], rows: int, columns: int) -> npt.NDArray[np.int64]:
-    return _sum_cells(_sum_cells(plane, rows).T, columns).T
-
-
-def _sum_cells(values: npt.NDArray[np.integer], count: int) -> npt.NDArray[np.int64]:
-    """Sums over `count` equal stretches of the first dim, times `count`, exactly.
+def sum_cells(values: npt.NDArray[np.integer], count: int, dim: int) -> npt.NDArray[np.int64]:
+    """Sums over `count` equal stretches of a dim, times `count`, exactly.
 
     A border between two stretches may cut a value, which then counts on either side by its parts.
     There are at least as many values as stretches.
     """
-    whole, part = np.divmod(np.arange(count + 1) * len(values), count)
-    sums = np.add.reduceat(values, whole[:-1], axis=0, dtype=np.int64) * count
-    before_border = values[whole[1:-1]] * part[1:-1, None]
-    sums[:-1] += before_border
-    sums[1:] -= before_border
-    return sums
+    whole, part = np.divmod(np.arange(count + 1) * values.shape[dim], count)
+    stretches = np.add.reduceat(values, whole[:-1], axis=dim, dtype=np.int64)
+    sums = np.moveaxis(stretches, dim, -1) * count
+    before_border = np.moveaxis(values, dim, -1)[..., whole[1:-1]] * part[1:-1]
+    sums[..., :-1] += before_border
+    sums[..., 1:] -= before_border
+    return np.moveaxis(sums, -1, dim)

@@ -33,7 +33,7 @@ def scene(seed, shape=(64, 48)):
 
 
 def looks(image):
-    return fingerprints.hash_looks(image)
+    return fingerprints.hash_looks(image[None])[0]
 
 
 def are_near(one, other):
@@ -56,9 +56,11 @@ class TestHashes:
     @given(st.lists(st.integers(-(2**15), 2**16 - 1), min_size=17, max_size=60),
            st.sampled_from([8, 9, 16, 17]))  # fmt: skip
     def test_cells_are_exact_sums_over_equal_areas(self, values, count):
-        column = np.array(values, np.int32)[:, None]
-        found = fingerprints._sum_cells(column, count)[:, 0]
-        assert found.tolist() == by_rationals(values, count)
+        expected = by_rationals(values, count)
+        row = np.array(values, np.int32)
+        assert fingerprints.sum_cells(row, count, 0).tolist() == expected
+        twice = np.stack([row, row], axis=1)
+        assert fingerprints.sum_cells(twice, count, 0)[:, 1].tolist() == expected
 
     def test_a_hash_has_its_documented_size(self):
         assert len(looks(scene(0))) == fingerprints.SMALL_BYTES + fingerprints.LARGE_BYTES == 80
@@ -77,6 +79,15 @@ class TestHashes:
     def test_plain_and_small_images_have_none_and_match_nothing(self, image):
         assert looks(image) == b""
         assert near.find_groups([looks(image)] * 3, [0, 1, 2]) == []
+
+    def test_many_at_once_are_what_each_is_alone(self, monkeypatch):
+        images = [scene(s) for s in range(5)] + [scene(0, (30, 40)), scene(6)]
+        images += [scene(7).astype(np.uint16), np.zeros((64, 48, 1), np.uint8)]
+        alone = [fingerprints.take(image) for image in images]
+        assert [mark.looks for mark in alone] == [looks(image) for image in images]
+        for at_once in (1, 2 * images[0].size, 1 << 30):
+            monkeypatch.setattr(fingerprints, "_VALUES_AT_ONCE", at_once)
+            assert list(fingerprints.take_all(images)) == alone
 
     def test_another_type_and_added_channels_look_the_same(self):
         image = scene(1)
