@@ -133,6 +133,10 @@ def test_estimates_are_in_the_unit_of_the_target(train):
     page = (finished.path / "report.html").read_text()
     assert "Confusion matrix" not in page
     assert "Largest errors" in page
+    assert "The epoch with the lowest mae on the validation split" in page
+    history = metrics_of(finished)["training"]
+    best = min(epoch["val_metrics"]["mae"] for epoch in history["history"])
+    assert history["best_value"] == best
 
 
 def test_grades_have_a_confusion_matrix_in_their_order(train):

@@ -111,7 +111,7 @@ class FolderOptions(ReaderOptions):
     """The table, and how it is to be read."""
 
     images: ImagesOptions = ImagesOptions()
-    """How files become images."""
+    """Which files are taken, and how each becomes an image."""
 
     split: SplitSection = FractionsOptions()
     """How patients are divided."""
