@@ -7,7 +7,8 @@ leave most of these bits alone.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -74,7 +75,9 @@ def hash_looks(images_NSC: npt.NDArray[np.integer]) -> list[bytes]:
     if min(images_NSC.shape[-3:-1]) <= LARGE_EDGE:
         return [b""] * len(images_NSC)
     planes_NHW = _flatten(images_NSC)
-    small, large = (_difference_bits(planes_NHW, edge) for edge in (SMALL_EDGE, LARGE_EDGE))
+    edges = (SMALL_EDGE, LARGE_EDGE)
+    rows = sum_rows(planes_NHW, [count for edge in edges for count in (edge, edge + 1)])
+    small, large = (_difference_bits(rows, edge) for edge in edges)
     is_plain = large.sum(axis=1) * _LEAST_SHARE_OF_BITS < large.shape[1]
     packed = np.packbits(np.concatenate([small, large], axis=1), axis=1)
     return [b"" if plain else row.tobytes() for plain, row in zip(is_plain, packed, strict=True)]
@@ -102,10 +105,9 @@ def _flatten(images_NSC: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
     return planes
 
 
-def _difference_bits(planes_NHW: npt.NDArray[np.integer], edge: int) -> npt.NDArray[np.bool_]:
-    """Right neighbours, then lower ones; shape (n, 2 * edge * edge)."""
-    wide = sum_cells(sum_cells(planes_NHW, edge, 1), edge + 1, 2)
-    high = sum_cells(sum_cells(planes_NHW, edge + 1, 1), edge, 2)
+def _difference_bits(rows: Mapping[int, npt.NDArray[np.int64]], edge: int) -> npt.NDArray[np.bool_]:
+    """Right neighbours, then lower ones, from `sum_rows`; shape (n, 2 * edge * edge)."""
+    wide, high = sum_columns(rows[edge], edge + 1), sum_columns(rows[edge + 1], edge)
     parts = [_is_brighter(wide, 2), _is_brighter(high, 1)]
     return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
@@ -116,16 +118,32 @@ def _is_brighter(cells: npt.NDArray[np.int64], dim: int) -> npt.NDArray[np.bool_
     return brighter
 
 
-def sum_cells(values: npt.NDArray[np.integer], count: int, dim: int) -> npt.NDArray[np.int64]:
-    """Sums over `count` equal stretches of a dim, times `count`, exactly.
+def sum_rows(
+    planes_NHW: npt.NDArray[np.integer], counts: Sequence[int]
+) -> dict[int, npt.NDArray[np.int64]]:
+    """For each count the sums over so many equal stretches of rows, times the count, exactly.
 
-    A border between two stretches may cut a value, which then counts on either side by its parts.
-    There are at least as many values as stretches.
+    A border between two stretches may cut a row, which then counts on either side by its parts.
+    Every value is read once: rows between neighbouring borders of all counts are added first.
+
+    Returns:
+        Arrays of shape (n, count, width).
     """
-    whole, part = np.divmod(np.arange(count + 1) * values.shape[dim], count)
-    stretches = np.add.reduceat(values, whole[:-1], axis=dim, dtype=np.int64)
-    sums = np.moveaxis(stretches, dim, -1) * count
-    before_border = np.moveaxis(values, dim, -1)[..., whole[1:-1]] * part[1:-1]
-    sums[..., :-1] += before_border
-    sums[..., 1:] -= before_border
-    return np.moveaxis(sums, -1, dim)
+    height = planes_NHW.shape[1]
+    borders = np.unique(np.concatenate([np.arange(c + 1) * height // c for c in counts]))
+    pairs = itertools.pairwise(borders.tolist())
+    strips = [planes_NHW[:, low:high].sum(axis=1, dtype=np.int64) for low, high in pairs]
+    below = np.stack([np.zeros_like(strips[0]), *strips], axis=1).cumsum(axis=1)
+    found = {}
+    for count in counts:
+        whole, part = np.divmod(np.arange(count + 1) * height, count)
+        cut = planes_NHW[:, np.minimum(whole, height - 1)] * part[:, None]
+        until = below[:, np.searchsorted(borders, whole)] * count + cut
+        found[count] = np.diff(until, axis=1)
+    return found
+
+
+def sum_columns(sums_NHW: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """The same for columns; shape (n, height, count)."""
+    turned = sum_rows(sums_NHW.transpose(0, 2, 1), (count,))[count]
+    return turned.transpose(0, 2, 1)

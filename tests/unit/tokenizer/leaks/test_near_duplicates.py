@@ -53,14 +53,17 @@ def by_rationals(values, count):
 
 
 class TestHashes:
-    @given(st.lists(st.integers(-(2**15), 2**16 - 1), min_size=17, max_size=60),
-           st.sampled_from([8, 9, 16, 17]))  # fmt: skip
-    def test_cells_are_exact_sums_over_equal_areas(self, values, count):
-        expected = by_rationals(values, count)
-        row = np.array(values, np.int32)
-        assert fingerprints.sum_cells(row, count, 0).tolist() == expected
-        twice = np.stack([row, row], axis=1)
-        assert fingerprints.sum_cells(twice, count, 0)[:, 1].tolist() == expected
+    @given(st.lists(st.integers(-(2**15), 2**16 - 1), min_size=17, max_size=60))
+    def test_cells_are_exact_sums_over_equal_areas(self, values):
+        column = np.array(values, np.int32)[None, :, None]
+        both = np.concatenate([column, -column], axis=2)
+        found = fingerprints.sum_rows(both, (8, 9, 16, 17))
+        for count in (8, 9, 16, 17):
+            expected = by_rationals(values, count)
+            assert found[count][0, :, 0].tolist() == expected
+            assert found[count][0, :, 1].tolist() == [-value for value in expected]
+            across = fingerprints.sum_columns(column.transpose(0, 2, 1).astype(np.int64), count)
+            assert across[0, 0].tolist() == expected
 
     def test_a_hash_has_its_documented_size(self):
         assert len(looks(scene(0))) == fingerprints.SMALL_BYTES + fingerprints.LARGE_BYTES == 80
