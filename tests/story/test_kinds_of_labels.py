@@ -133,6 +133,8 @@ def test_estimates_are_in_the_unit_of_the_target(train):
     page = (finished.path / "report.html").read_text()
     assert "Confusion matrix" not in page
     assert "Largest errors" in page
+    drawing = page.split("Estimates of age over true values, test split")[2].split("</svg>")[0]
+    assert drawing.count("<circle") == len(rows)
     assert "The epoch with the lowest mae on the validation split" in page
     history = metrics_of(finished)["training"]
     best = min(epoch["val_metrics"]["mae"] for epoch in history["history"])

@@ -68,6 +68,7 @@ def encode_report_html(
         classes=[_class_row(result) for result in test.results],
         curves=[_curves(*pair) for pair in zip(val.results, test.results, strict=True)],
         matrices=[_drawn(charts.confusion_chart(report)) for report in (test, val)],
+        estimates=[_drawn(charts.estimates_chart(report)) for report in (test, val)],
         examples=_groups(examples, test.classes),
         mistakes=[_picture(picture) for picture in mistakes],
         explanations=words.explanations(test.task),

@@ -133,6 +133,8 @@ class ValidationReport:
         headline: The metrics of the whole split, by unique name.
         results: One per class, in the order of `classes`; none for regression.
         confusion: `confusion[true][called]` as counts; None for multilabel and regression.
+        estimates: For regression (true value, estimate) of the first 256 samples by ordinal, for a
+            drawing; ordinals are by content, so that these are no special ones.
 
     Guarantees:
         No time, host, path or order of samples is in it: equal predictions give equal reports.
@@ -147,6 +149,7 @@ class ValidationReport:
     headline: tuple[Metric, ...]
     results: tuple[ClassResult, ...]
     confusion: tuple[tuple[int, ...], ...] | None
+    estimates: tuple[tuple[float, float], ...] = ()
 
     @property
     def positive_class(self) -> str | None:

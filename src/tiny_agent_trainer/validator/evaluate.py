@@ -40,6 +40,7 @@ def evaluate(predictions: Predictions, split: str) -> ValidationReport:
         headline=_headline(predictions, results, matrix),
         results=results,
         confusion=matrix,
+        estimates=regression.pairs(predictions) if is_regression else (),
     )
 
 

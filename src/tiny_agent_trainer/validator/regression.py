@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Final
 
+import numpy as np
+
 from tiny_agent_trainer.reports.measurement import Figure, Metric
 from tiny_agent_trainer.validator.predictions import Predictions
 
 _GRID_BITS: Final = 149
 """The smallest positive float32 is 2^-149."""
+_MOST_PAIRS: Final = 256
+"""More dots would make a drawing larger, not clearer."""
 
 
 def headline(predictions: Predictions) -> tuple[Metric, ...]:
@@ -37,6 +41,13 @@ def headline(predictions: Predictions) -> tuple[Metric, ...]:
         _r2(truth, squares),
         _pearson(truth, said),
     )
+
+
+def pairs(predictions: Predictions) -> tuple[tuple[float, float], ...]:
+    """True value and estimate of the first samples by ordinal, for a drawing."""
+    first = np.argsort(predictions.samples)[:_MOST_PAIRS]
+    truth, said = predictions.labels[first], predictions.probabilities[first, 0]
+    return tuple(zip(truth.tolist(), said.tolist(), strict=True))
 
 
 def _r2(truth: Sequence[int], squares: int) -> Figure:

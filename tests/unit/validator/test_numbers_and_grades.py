@@ -59,9 +59,15 @@ class TestNumbers:
 
     @given(values, st.randoms(use_true_random=False))
     def test_the_order_of_samples_changes_no_bit(self, pairs, dice):
-        one = evaluate.evaluate(numbers(pairs), "test")
-        dice.shuffle(pairs)
-        assert evaluate.evaluate(numbers(pairs), "test") == one
+        one, order = numbers(pairs), list(range(len(pairs)))
+        dice.shuffle(order)
+        other = dataclasses.replace(
+            one,
+            samples=one.samples[order],
+            labels=one.labels[order],
+            probabilities=one.probabilities[order],
+        )
+        assert evaluate.evaluate(other, "test") == evaluate.evaluate(one, "test")
 
     def test_known_values(self):
         report = evaluate.evaluate(numbers([(1, 2), (2, 2), (3, 2), (4, 6)]), "test")
@@ -70,6 +76,13 @@ class TestNumbers:
         assert report.value("r2") == pytest.approx(1 - 6 / 5)
         assert report.results == ()
         assert report.confusion is None
+
+    def test_at_most_256_samples_are_drawn_the_first_by_ordinal(self):
+        found = numbers([(i, i + 0.5) for i in range(300)])
+        report = evaluate.evaluate(
+            dataclasses.replace(found, samples=np.arange(300)[::-1].copy()), "test"
+        )
+        assert report.estimates == tuple((float(i), i + 0.5) for i in range(299, 43, -1))
 
     def test_a_perfect_estimate_and_its_opposite(self):
         assert evaluate.evaluate(numbers([(1, 1), (5, 5)]), "test").value("pearson_r") == 1.0
