@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tiny_agent_trainer import randomness
 from tiny_agent_trainer.tokenizer import augmentation, cohort, samples, tokenization
+from tiny_agent_trainer.tokenizer.samples import LabelArray
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,12 +19,12 @@ class Batch:
     Attributes:
         samples: Ordinals, int64, shape (n,).
         inputs: What the network receives, float32, shape (n, ...).
-        labels: int64, shape (n,) or (n, classes).
+        labels: As in the cohort.
     """
 
     samples: npt.NDArray[np.int64]
     inputs: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
+    labels: LabelArray
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

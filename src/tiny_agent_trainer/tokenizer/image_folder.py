@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from tiny_agent_trainer import digests, errors
 from tiny_agent_trainer.config.data import ImageFolderOptions
-from tiny_agent_trainer.tokenizer import samples, splitting
+from tiny_agent_trainer.tokenizer import samples
 from tiny_agent_trainer.tokenizer.images import raster
+from tiny_agent_trainer.tokenizer.splits import fractions
 
 _ENDINGS = {".png", ".jpg", ".jpeg"}
 _LIKE_SPLITS = {"training", "testing", "validation", "valid", "dev", "holdout"}
@@ -158,7 +159,7 @@ class ImageFolderReader:
             stratum[row.patient] = max(stratum.get(row.patient, row.label), row.label)
         labels = sorted(set(stratum.values()), key=str.encode)
         strata = [labels.index(label) for label in stratum.values()]
-        chosen = splitting.split_patients(list(stratum), strata, self.options.split)
+        chosen = fractions.split_patients(list(stratum), strata, self.options.split)
         return {row.path: chosen[row.patient] for row in rows}
 
 

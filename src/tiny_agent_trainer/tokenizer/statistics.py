@@ -2,11 +2,13 @@
 """Mean and deviation of the training split, from exact integer sums."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
 from tiny_agent_trainer.tokenizer import tokenization
+from tiny_agent_trainer.tokenizer.samples import LabelArray
 
 _IMAGES_AT_ONCE = 1024
 
@@ -25,6 +27,20 @@ def measure(prepared_NCS: npt.NDArray[np.integer]) -> tokenization.Normalization
     return tokenization.Normalization(
         mean=tuple(mean for mean, _ in pairs), deviation=tuple(deviation for _, deviation in pairs)
     )
+
+
+def measure_targets(targets: LabelArray) -> tuple[float, float]:
+    """Mean and deviation of regression targets, float32, shape (n,).
+
+    Guarantees:
+        Sums are exact, so the order has no influence; the mean, the variance and its root are each
+        rounded once.
+    """
+    values = [Fraction(value) for value in targets.tolist()]
+    count, total = len(values), sum(values, Fraction(0))
+    squares = sum((value * value for value in values), Fraction(0))
+    variance = (count * squares - total * total) / (count * count)
+    return float(total / count), math.sqrt(variance) or 1.0
 
 
 def half_range(dtype: npt.DTypeLike, channels: int) -> tokenization.Normalization:

@@ -58,7 +58,8 @@ def carry_out(parts: StepParts, order: StepOrder) -> StepResult:
     """
     batch = parts.feed.training_batch(order.epoch, order.chosen)
     weight = parts.loss.total_weight(batch.labels)
-    loss = compute_gradients(parts, batch, weight, order.number)
+    # Where no label of a step is known, every loss is 0, and 0 / 0 would be no number.
+    loss = compute_gradients(parts, batch, weight or 1.0, order.number)
     norm = parts.arithmetic.norm(parts.flat.gradients)
     place = guard.Place(step=order.number, epoch=order.epoch, samples=order.chosen)
     guard.require_finite(loss, norm, parts.flat, place)
