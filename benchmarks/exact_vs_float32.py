@@ -110,7 +110,7 @@ class Sides:
                 loss = functional.cross_entropy(self.ours(self.inputs), self.labels)
                 loss.backward()  # type: ignore[no-untyped-call]
                 loss.item()
-                self.adam.step(self.flat.values, self.flat.gradients, 1e-3, self.count)
+                self.arithmetic.update(self.adam, self.flat, 1e-3, self.count)
         return (time.perf_counter() - began) / self.case.steps
 
     def float32(self) -> float:

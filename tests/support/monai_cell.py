@@ -87,7 +87,7 @@ def train(name, arithmetic):
             loss = functional.cross_entropy(answer, labels)
             loss.backward()
             losses.append(loss.item())
-            adamw.step(flat.values, flat.gradients, 1e-3, step)
+            arithmetic.update(adamw, flat, 1e-3, step)
     total = hashlib.sha256(repr(losses).encode())
     for key, tensor in sorted(network.state_dict().items()):
         total.update(key.encode() + tensor.contiguous().numpy().tobytes())

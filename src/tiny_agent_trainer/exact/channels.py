@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tensor (N, C, ...) as cells: the values of one channel of one sample, in either layout."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tiny_agent_trainer.exact import grids, threads
+from tiny_agent_trainer.exact import copies, grids, threads
 from tiny_agent_trainer.exact.kernels import scan
 
 Cells = npt.NDArray[Any]
@@ -42,7 +43,7 @@ class Layout:
     @property
     def places(self) -> int:
         """Values of a cell."""
-        return int(np.prod(self.shape[2:], dtype=np.int64))
+        return math.prod(self.shape[2:])
 
     @property
     def parts(self) -> int:
@@ -54,8 +55,10 @@ class Layout:
         """(N, S, C), or (N * C, S, 1); a copy only where memory lies differently."""
         samples, channels = self.cells
         if self.is_innermost:
-            return grids.as_float32(x.movedim(1, -1).contiguous()).reshape(samples, -1, channels)
-        return grids.as_float32(x.contiguous()).reshape(samples * channels, -1, 1)
+            return grids.as_float32(copies.contiguous(x.movedim(1, -1))).reshape(
+                samples, -1, channels
+            )
+        return grids.as_float32(copies.contiguous(x)).reshape(samples * channels, -1, 1)
 
     def empty(self) -> tuple[torch.Tensor, npt.NDArray[np.float32]]:
         """A new tensor of this shape and layout, and its view."""
@@ -67,10 +70,9 @@ class Layout:
         return out, self.view(out)
 
     def spread(self, cells_NC: Cells) -> Cells:
-        """Values per cell in the shape that kernels index."""
-        rows = self.cells[0] if self.is_innermost else self.cells[0] * self.cells[1]
-        full = np.broadcast_to(cells_NC, self.cells)
-        return np.ascontiguousarray(full).reshape(rows, -1)
+        """Values per cell, or (1, C) or (C,) per channel, in the shape that kernels index."""
+        width = self.shape[1] if self.is_innermost else 1
+        return np.ascontiguousarray(cells_NC).reshape(-1, width)
 
     def largest(self, array: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
         """Bits of the largest magnitude of each cell, (N, C)."""

@@ -7,7 +7,6 @@ torch and our own kernels are asked in every thread of theirs, whenever exact ar
 """
 
 import functools
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -186,17 +185,13 @@ def _by_torch(left: _Floats, right: _Floats) -> tuple[_Floats, _Floats]:
 
 
 def _by_team(left: _Floats, right: _Floats) -> tuple[_Floats, _Floats]:
-    """Once in every thread of the team: none takes a second task before all have one."""
-    team = threads.get_threads()
-    together = threading.Barrier(team)
-    added, multiplied = (np.empty((team, len(left)), left.dtype) for _ in range(2))
+    """Once in every thread of the team."""
+    added, multiplied = (np.empty((threads.get_threads(), len(left)), left.dtype) for _ in range(2))
 
-    def compute(start: int, stop: int) -> None:
-        together.wait()
-        for row in range(start, stop):
-            probe.add_and_multiply(0, len(left), left, right, added[row], multiplied[row])
+    def compute(number: int) -> None:
+        probe.add_and_multiply(0, len(left), left, right, added[number], multiplied[number])
 
-    threads.run(compute, team)
+    threads.visit(compute)
     return added, multiplied
 
 

@@ -37,9 +37,9 @@ class Pool:
         return np.asarray(how(cells_NC.reshape(shape), axis=2))
 
     def spread(self, pooled: Cells, cells: tuple[int, int]) -> Cells:
-        """The value of a pool for each of its cells: (N, C)."""
+        """The value of a pool for each of its cells: (N, C); (1, C) where all samples share it."""
         if not self.groups:
-            return np.broadcast_to(pooled, cells)
+            return pooled
         return np.repeat(pooled, cells[1] // self.groups, axis=1)
 
     def count(self, layout: Layout) -> int:
@@ -115,7 +115,7 @@ def gradients(
     per_channel = [
         np.ldexp(sums_NC2[..., k].sum(axis=0).astype(np.float32), -shifts[k]) for k in (0, 1)
     ]
-    shift_NC, slope_NC = np.zeros((2, *layout.cells), np.float32)
+    shift_NC = slope_NC = np.zeros((1, layout.cells[1]), np.float32)
     if pool is not None:
         shift_NC, slope_NC = (
             _pooled_mean(sums_NC2[..., k], shifts[k], weight_C, pool, layout) for k in (0, 1)
@@ -143,7 +143,7 @@ def _gradient_sums(
     largest_dy = layout.largest(dy_array).max(axis=0)
     e_dy = grids.exponents(largest_dy, grids.SUM_FLOOR, "the gradient of a normalisation")
     bound_NC = (np.ldexp(1.0, e_x) + np.abs(mean_NC)) * deviation_NC
-    e_normal = np.frexp(np.max(np.broadcast_to(bound_NC, layout.cells), axis=0))[1] + 1
+    e_normal = np.frexp(np.max(bound_NC, axis=0))[1] + 1
     shift = grids.sum_bits(count) - e_dy
     shift2 = shift - e_normal
     cells = (mean_NC, deviation_NC, grids.powers(shift), grids.powers(shift2))

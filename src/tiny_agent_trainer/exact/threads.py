@@ -8,7 +8,7 @@ import numpy as np
 
 from tiny_agent_trainer.exact.kernels import team
 
-_SMALL: Final = 1 << 13
+_SMALL: Final = 1 << 15
 """Values that a thread reads while another is only being woken."""
 
 _current = team.Team(1)
@@ -37,3 +37,13 @@ def run(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
         kernel(0, count, *arguments)
     else:
         _current.run(kernel, count, *arguments)
+
+
+def share(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
+    """Call `kernel(counter, count, *arguments)` on all threads, for tasks that take long."""
+    _current.share(kernel, count, *arguments)
+
+
+def visit(function: Callable[[int], None]) -> None:
+    """Call `function(number)` once on each thread."""
+    _current.visit(function)

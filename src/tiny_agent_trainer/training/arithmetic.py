@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tiny_agent_trainer.training.flat import FlatParameters
+from tiny_agent_trainer.training.optimizers.optimizer import AbstractOptimizer
 
 Took = Callable[[float], None]
 """Told the loss of a shard, once its backward pass is over."""
@@ -57,6 +58,12 @@ class AbstractArithmetic(abc.ABC):
     @abc.abstractmethod
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """The sum of a float32 vector, differentiable, shape ()."""
+
+    @abc.abstractmethod
+    def update(
+        self, optimizer: AbstractOptimizer, flat: FlatParameters, rate: float, count: int
+    ) -> None:
+        """Change the parameters by one step; their gradients are used up."""
 
     @abc.abstractmethod
     def norm(self, values: torch.Tensor) -> float:

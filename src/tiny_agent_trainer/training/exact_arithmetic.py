@@ -5,14 +5,17 @@ import contextlib
 from collections.abc import Iterator
 from typing import final
 
+import numpy as np
 import torch
 from torch import nn
 
 from tiny_agent_trainer.exact import checks, draws, grids, mode, sums, threads
 from tiny_agent_trainer.exact.contractions import current
+from tiny_agent_trainer.exact.kernels import updates
 from tiny_agent_trainer.training import arithmetic
 from tiny_agent_trainer.training.flat import FlatParameters
 from tiny_agent_trainer.training.group import AbstractGroup
+from tiny_agent_trainer.training.optimizers.optimizer import AbstractOptimizer
 from tiny_agent_trainer.training.shard_gathering import ShardGathering
 
 
@@ -55,7 +58,7 @@ class ExactArithmetic(arithmetic.AbstractArithmetic):
     @contextlib.contextmanager
     def _on_machine(self) -> Iterator[None]:
         threads.set_threads(self._team)
-        with arithmetic.torch_threads(self._team):
+        with arithmetic.torch_threads(1):  # those of the team compute; more would be in their way
             checks.require_environment()
             yield
 
@@ -72,6 +75,17 @@ class ExactArithmetic(arithmetic.AbstractArithmetic):
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """The exact sum, rounded once."""
         return values.sum()
+
+    def update(
+        self, optimizer: AbstractOptimizer, flat: FlatParameters, rate: float, count: int
+    ) -> None:
+        """In one pass over memory, on the team."""
+        name, numbers = optimizer.compiled_step(rate, count)
+        vectors = (flat.values, flat.gradients, *optimizer.state.values())
+        threads.run(
+            updates.BY_NAME[name], flat.length, tuple(np.float32(number) for number in numbers),
+            *(grids.as_float32(vector) for vector in vectors),
+        )  # fmt: skip
 
     def norm(self, values: torch.Tensor) -> float:
         """The root of the exact sum of squares."""

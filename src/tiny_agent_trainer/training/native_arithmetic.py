@@ -12,6 +12,7 @@ from torch import nn
 from tiny_agent_trainer import errors, randomness
 from tiny_agent_trainer.training import arithmetic
 from tiny_agent_trainer.training.flat import FlatParameters
+from tiny_agent_trainer.training.optimizers.optimizer import AbstractOptimizer
 
 
 @final
@@ -53,6 +54,12 @@ class NativeArithmetic(arithmetic.AbstractArithmetic):
     def total(self, values: torch.Tensor) -> torch.Tensor:
         """Torch's sum."""
         return values.sum()
+
+    def update(
+        self, optimizer: AbstractOptimizer, flat: FlatParameters, rate: float, count: int
+    ) -> None:
+        """By torch's operations, piece by piece."""
+        optimizer.step(flat.values, flat.gradients, rate, count)
 
     def norm(self, values: torch.Tensor) -> float:
         """Torch's vector norm."""

@@ -65,7 +65,7 @@ def carry_out(parts: StepParts, order: StepOrder) -> StepResult:
     guard.require_finite(loss, norm, parts.flat, place)
     if 0 < parts.options.clip_norm < norm:
         parts.flat.gradients.mul_(parts.options.clip_norm / norm)
-    parts.optimizer.step(parts.flat.values, parts.flat.gradients, order.rate, order.number)
+    parts.arithmetic.update(parts.optimizer, parts.flat, order.rate, order.number)
     return StepResult(loss=loss, weight=weight, gradient_norm=norm)
 
 

@@ -302,14 +302,16 @@ class TestEnvironment:
         assert "-ffast-math" in said
 
     def test_finds_it_in_a_thread_of_the_team_alone(self):
-        change = "threads.run(lambda a, b: a and torch.set_flush_denormal(True), 2)"
+        change = "threads.visit(lambda number: number or torch.set_flush_denormal(True))"
         said = ask(change)
         assert said.startswith("subnormal numbers"), said
         assert "by compiled kernels" in said
 
     @pytest.mark.skipif("upward" not in MODES, reason="no rounding modes known")
     def test_finds_a_rounding_mode_of_a_thread_of_the_team_alone(self):
-        said = ask(f"threads.run(lambda a, b: a and libm.fesetround({MODES.get('upward')}), 2)")
+        said = ask(
+            f"threads.visit(lambda number: number or libm.fesetround({MODES.get('upward')}))"
+        )
         assert said.startswith("the rounding mode"), said
         assert "by compiled kernels" in said
 

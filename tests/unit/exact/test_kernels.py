@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 
+import numba
 import numpy as np
 import pytest
 
 from tiny_agent_trainer import randomness
 from tiny_agent_trainer.exact import draws, threads
-from tiny_agent_trainer.exact.kernels import compiler, team
+from tiny_agent_trainer.exact.kernels import compiler, handing_out, team
 
 
 class TestTeam:
@@ -52,6 +53,62 @@ class TestTeam:
         made.run(lambda start, stop: ended.append(stop - start), 2)
         assert ended == [5, 1, 1]
         made.close()
+
+    @pytest.mark.parametrize("number", [1, 2, 3, 7])
+    def test_hands_every_task_out_once(self, number):
+        taken, lock = [], threading.Lock()
+
+        def kernel(counter, tasks):
+            while (task := handing_out_one(counter)) < tasks:
+                with lock:
+                    taken.append(task)
+
+        made = team.Team(number)
+        made.share(kernel, 1000)
+        made.close()
+        assert sorted(taken) == list(range(1000))
+
+    @pytest.mark.parametrize("number", [1, 2, 5])
+    def test_visits_each_thread_once(self, number):
+        seen, lock = {}, threading.Lock()
+
+        def visit(place):
+            with lock:
+                seen[place] = threading.get_ident()
+
+        made = team.Team(number)
+        made.visit(visit)
+        assert sorted(seen) == list(range(number))
+        assert len(set(seen.values())) == number
+        assert seen[number - 1] == threading.get_ident()
+        with pytest.raises(ZeroDivisionError):
+            made.visit(lambda place: 1 // place)
+        made.close()
+
+    def test_does_itself_what_no_helper_has_begun(self):
+        """A helper that is busy elsewhere does not keep its caller waiting."""
+        busy, begun = threading.Event(), threading.Event()
+        made = team.Team(2)
+
+        def occupy(start, stop):
+            if start:
+                begun.set()
+                assert busy.wait(60)
+
+        outside = threading.Thread(target=made.run, args=(occupy, 2))
+        outside.start()
+        assert begun.wait(60)
+        runs = []
+        made.run(lambda start, stop: runs.append((start, stop)), 10)
+        assert sorted(runs) == [(0, 5), (5, 10)]
+        busy.set()
+        outside.join(60)
+        made.close()
+
+
+@numba.njit
+def handing_out_one(counter):
+    return handing_out.take(counter)
 
 
 class TestWords:

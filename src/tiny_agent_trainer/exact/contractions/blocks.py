@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exponents of the blocks of operands. Equation (1) of `exact/README.md`."""
 
+import math
 from typing import TypeAlias
 
 import numpy as np
@@ -11,6 +12,12 @@ from tiny_agent_trainer.exact import grids, threads
 from tiny_agent_trainer.exact.kernels import scan
 
 Exponents: TypeAlias = npt.NDArray[np.int32]
+
+_NARROW = 64
+"""Columns below which a row is too short for vector registers, so that several become one."""
+
+_FOLDS = 64
+"""At most so many; a power of two."""
 
 _ROWS_OF_PART = 512
 """Rows that one task scans, so that few columns still occupy all threads."""
@@ -50,6 +57,13 @@ def of_weight(weight: torch.Tensor, groups: int, what: str) -> tuple[Exponents, 
     return _exponents(by_output, what), _exponents(largest_GOC.max(axis=1, initial=0), what)
 
 
+def bias_of(bias: torch.Tensor | None, columns: int) -> npt.NDArray[np.float32]:
+    """A bias as an array; minus zeros, which change no number that they are added to, for none."""
+    if bias is None:
+        return np.full(columns, -0.0, np.float32)
+    return grids.as_float32(bias.contiguous())
+
+
 def scales(exponents: Exponents) -> npt.NDArray[np.float32]:
     """What a value is multiplied by to become an integer: 2^(13 - e), exactly."""
     return np.ldexp(np.float32(1), grids.CONTRACTION_BITS - 1 - exponents)
@@ -63,6 +77,10 @@ def powers(exponents: Exponents) -> npt.NDArray[np.float64]:
 def largest_of_columns(x_BRC: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
     """Bits of max|x| of each column of each batch."""
     batches, rows, columns = x_BRC.shape
+    folds = math.gcd(rows, _FOLDS) if columns < _NARROW else 1
+    if folds > 1:
+        folded = largest_of_columns(x_BRC.reshape(batches, rows // folds, folds * columns))
+        return np.asarray(folded.reshape(batches, folds, columns).max(axis=1))
     parts = parts_of(rows)
     largest_BPC = np.zeros((batches, parts, columns), np.int32)
     if x_BRC.size:

@@ -36,6 +36,7 @@ class AbstractEngine(abc.ABC):
         Grids: of a product, one per row on the left and per column on the right. Of a convolution,
         per sample of input and output gradient; per output channel of the weight (in the input
         gradient per input channel); in the weight gradient per channel on both sides.
+        A bias is added with a rounding of its own.
 
     Raises:
         NotFiniteError: An operand holds NaN or infinity.
@@ -45,11 +46,19 @@ class AbstractEngine(abc.ABC):
     """As the configuration and `doctor` call it."""
 
     @abc.abstractmethod
-    def multiply(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        """float32 (B, M, K) times (B, K, N): (B, M, N)."""
+    def multiply(
+        self, left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """float32 (B, M, K) times (B, K, N), plus a bias (N,) where B is 1: (B, M, N)."""
 
     @abc.abstractmethod
-    def convolve(self, x: torch.Tensor, weight: torch.Tensor, shape: Geometry) -> torch.Tensor:
+    def convolve(
+        self,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        shape: Geometry,
+        bias: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Channels-innermost (N, D, H, W, C) with (O, C / groups, *kernel): (N, D', H', W', O)."""
 
     @abc.abstractmethod

@@ -6,16 +6,19 @@ fallback where no other works, and a second opinion on all of them. Its kernels 
 of products, as torch's float64 convolutions are; the self-test would catch any other.
 """
 
-from typing import final
+from collections.abc import Callable
+from typing import TypeVar, final
 
 import torch
 
-from tiny_agent_trainer.exact import grids
+from tiny_agent_trainer.exact import grids, threads
 from tiny_agent_trainer.exact.contractions import blocks
 from tiny_agent_trainer.exact.contractions.engine import AbstractEngine, require_length
 from tiny_agent_trainer.exact.contractions.geometry import Geometry, count
 
 aten = torch.ops.aten
+
+Answer = TypeVar("Answer")
 
 
 @final
@@ -24,7 +27,9 @@ class Float64Engine(AbstractEngine):
 
     name = "float64"
 
-    def multiply(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    def multiply(
+        self, left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """See the base class."""
         batches, rows, depth = left.shape
         require_length(depth)
@@ -34,20 +39,26 @@ class Float64Engine(AbstractEngine):
         )
         e_left = e_left.reshape(batches, rows, 1)
         e_right = blocks.of_columns(grids.as_float32(right), "the right operand")[:, None]
-        return _round(
-            torch.bmm(_integers(left, e_left), _integers(right, e_right)), e_left, e_right
-        )
+        sums = _threaded(torch.bmm, _integers(left, e_left), _integers(right, e_right))
+        return _plus(_round(sums, e_left, e_right), bias)
 
-    def convolve(self, x: torch.Tensor, weight: torch.Tensor, shape: Geometry) -> torch.Tensor:
+    def convolve(
+        self,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        shape: Geometry,
+        bias: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """See the base class."""
         e_x = _per_sample(blocks.of_samples(grids.as_float32(x), "the input"))
         e_weight = blocks.of_weight(weight, shape.groups, "the weight")[0]
-        sums = aten.convolution(
+        sums = _threaded(
+            aten.convolution,
             _integers(x, e_x).movedim(-1, 1),
             _integers(_in_three(weight, shape), _per_sample(e_weight)),
             *(None, shape.stride, shape.padding, shape.dilation, False, [0, 0, 0], shape.groups),
         )
-        return _round(sums.movedim(1, -1), e_x, e_weight)
+        return _plus(_round(sums.movedim(1, -1), e_x, e_weight), bias)
 
     def input_gradient(
         self, gradient: torch.Tensor, weight: torch.Tensor, shape: Geometry
@@ -93,12 +104,26 @@ def _round(sums: torch.Tensor, left: blocks.Exponents, right: blocks.Exponents) 
     return (sums * power + 0.0).float()  # a sum of negative zeros becomes 0
 
 
+def _plus(x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    return x if bias is None else x.add_(bias)
+
+
+def _threaded(operation: Callable[..., Answer], *arguments: object) -> Answer:
+    """An operation of torch's on as many of its threads as the team has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads.get_threads())
+    try:
+        return operation(*arguments)
+    finally:
+        torch.set_num_threads(before)
+
+
 def _backward(
     gradient: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, shape: Geometry
 ) -> tuple[torch.Tensor, torch.Tensor]:
     where = (shape.stride, shape.padding, shape.dilation, False, [0, 0, 0], shape.groups)
     wanted = [True, True, False]
-    result = aten.convolution_backward(gradient, x, weight, None, *where, wanted)
+    result = _threaded(aten.convolution_backward, gradient, x, weight, None, *where, wanted)
     return result[0], result[1]
 
 

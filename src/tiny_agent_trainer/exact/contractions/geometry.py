@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 import torch
 
+from tiny_agent_trainer.exact import copies
+
 Triple: TypeAlias = tuple[int, int, int]
 
 
@@ -109,7 +111,7 @@ def of_transposed(
 
 def channels_innermost(x: torch.Tensor) -> torch.Tensor:
     """(N, C, ...) as contiguous (N, D, H, W, C); no copy where memory already lies like that."""
-    last = x.movedim(1, -1).contiguous()
+    last = copies.contiguous(x.movedim(1, -1))
     ones = (1,) * (5 - x.dim())
     return last.view(last.shape[0], *ones, *last.shape[1:])
 

@@ -16,13 +16,21 @@ class Int16Engine(AbstractEngine):
 
     name = "int16"
 
-    def multiply(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    def multiply(
+        self, left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """See the base class."""
-        return int16_matrices.multiply(left, right)
+        return int16_matrices.multiply(left, right, bias)
 
-    def convolve(self, x: torch.Tensor, weight: torch.Tensor, shape: Geometry) -> torch.Tensor:
+    def convolve(
+        self,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        shape: Geometry,
+        bias: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """See the base class."""
-        return int16_convolutions.convolve(x, weight, shape)
+        return int16_convolutions.convolve(x, weight, shape, bias)
 
     def input_gradient(
         self, gradient: torch.Tensor, weight: torch.Tensor, shape: Geometry

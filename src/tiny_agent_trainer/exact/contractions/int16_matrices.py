@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Matrix products on pairs of int16, reading both operands as they lie in memory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from tiny_agent_trainer.exact import grids, threads
+from tiny_agent_trainer.exact import copies, grids, threads
 from tiny_agent_trainer.exact.contractions import blocks
 from tiny_agent_trainer.exact.contractions.engine import require_length
 from tiny_agent_trainer.exact.kernels import contract, pack
-from tiny_agent_trainer.exact.kernels.dot_block import COLUMNS, MOST_PAIRS
+from tiny_agent_trainer.exact.kernels.dot_block import COLUMNS
+from tiny_agent_trainer.exact.kernels.instruction_sets import LEFT_PANEL
 
 SLACK = 4 * COLUMNS
 """Values behind the last one of an operand that a block may read and never uses."""
@@ -19,10 +20,17 @@ SLACK = 4 * COLUMNS
 ZERO = np.zeros(1, np.int64)
 
 
-def pairs_of(depth: int) -> int:
-    """Pairs of a contracted axis; a long one is filled up to whole pieces. Equation (6)."""
+def pieces_of(depth: int) -> tuple[int, int]:
+    """Into how many pieces of how many pairs a contracted axis is cut, the last filled up."""
     pairs = -(-depth // 2)
-    return pairs if pairs <= MOST_PAIRS else -(-pairs // MOST_PAIRS) * MOST_PAIRS
+    pieces = 1 if pairs <= contract.WHOLE_PAIRS else -(-pairs // contract.PAIRS_AT_ONCE)
+    return pieces, -(-pairs // pieces)
+
+
+def pairs_of(depth: int) -> int:
+    """Pairs of a contracted axis, filled up."""
+    pieces, pairs = pieces_of(depth)
+    return pieces * pairs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,92 +41,105 @@ class Packed:
         values: int16, flat.
         batch: Values from one batch to the next.
         step: From one pair of the contracted axis to the next.
-        outer: From row to row on the left, from panel to panel on the right.
+        places: Offsets of rows on the left, of panels on the right.
         exponents: Of rows or columns, batch after batch.
     """
 
     values: npt.NDArray[np.int16]
     batch: int
     step: int
-    outer: int
+    places: npt.NDArray[np.int64]
     exponents: blocks.Exponents
 
 
-def multiply(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """float32 (B, M, K) times (B, K, N): (B, M, N)."""
+def multiply(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """float32 (B, M, K) times (B, K, N), plus a bias (N,) if B is 1: (B, M, N)."""
     batches, rows, depth = left.shape
     columns = right.shape[2]
     out = torch.empty(batches, rows, columns)
     if not out.numel() or not depth:
-        return out.zero_()
+        return out.zero_() if bias is None else out.copy_(bias)
     require_length(depth)
     a, b = _pack_left(left), _pack_right(right)
-    pairs = min(pairs_of(depth), MOST_PAIRS)
-    pieces = np.arange(pairs_of(depth) // pairs) * pairs
+    pieces, pairs = pieces_of(depth)
+    segments = np.arange(pieces) * pairs
     batch = np.arange(batches)
-    tasks = batches * -(-rows // contract.ROWS_OF_TASK)
-    threads.run(
-        contract.contract, tasks,
-        a.values, np.arange(rows) * a.outer, batch * a.batch, a.step,
-        b.values, batch * b.batch, b.step, b.outer,
-        pieces * a.step, pieces * b.step, pairs,
+    tasks = contract.tasks_of(rows, len(b.places), batches, threads.get_threads())
+    threads.share(
+        contract.contract, tasks.count, tasks.rows, tasks.panels,
+        a.values, a.places, batch * a.batch, a.step,
+        b.values, b.places, batch * b.batch, b.step,
+        segments * a.step, segments * b.step, pairs,
         blocks.powers(a.exponents), batch * rows, blocks.powers(b.exponents), batch * columns,
-        columns, grids.as_float32(out).reshape(-1),
-        np.arange(rows) * columns, batch * rows * columns,
+        contract.column_bounds(columns), blocks.bias_of(bias, batches * columns),
+        grids.as_float32(out).reshape(-1), np.arange(rows) * columns, batch * rows * columns,
     )  # fmt: skip
     return out
 
 
 def _pack_left(left: torch.Tensor) -> Packed:
     """Pairs along the contracted axis, wherever that lies."""
-    if left.stride(2) != 1 and left.stride(1) == 1:
-        return _pack_row_pairs(left.transpose(1, 2), outer=2, what="the left operand")
     rows, depth = left.shape[1:]
-    x = grids.as_float32(left.contiguous()).reshape(-1, depth)
-    exponents = blocks.of_rows(x, "the left operand")
+    if left.stride(2) != 1 and left.stride(1) == 1:
+        panels = _pack_row_pairs(left.transpose(1, 2), LEFT_PANEL, "the left operand")
+        row = np.arange(rows)
+        places = panels.places[row // LEFT_PANEL] + 2 * (row % LEFT_PANEL)
+        return replace(panels, places=places)
+    values, exponents = _pack_rows(left, "the left operand")
     length = 2 * pairs_of(depth)
-    values = np.zeros(len(x) * length + SLACK, np.int16)
-    packed = values[: len(x) * length].reshape(len(x), length)
-    threads.run(pack.pack_rows, len(x), x, blocks.scales(exponents), packed)
-    return Packed(values=values, batch=rows * length, step=2, outer=length, exponents=exponents)
+    places = np.arange(rows) * length
+    return Packed(values=values, batch=rows * length, step=2, places=places, exponents=exponents)
 
 
 def _pack_right(right: torch.Tensor) -> Packed:
+    """Panels of columns."""
     if right.stride(1) != 1 or right.stride(2) == 1:
-        return _pack_row_pairs(right, outer=2 * COLUMNS, what="the right operand")
+        return _pack_row_pairs(right, COLUMNS, "the right operand")
     batches, depth, columns = right.shape
-    across = grids.as_float32(right.transpose(1, 2).contiguous())
-    exponents = blocks.of_rows(across.reshape(-1, depth), "the right operand")
-    panels, stride = -(-columns // COLUMNS), pairs_of(depth) * 2 * COLUMNS
+    rows, exponents = _pack_rows(right.transpose(1, 2), "the right operand")
+    panels, filled = -(-columns // COLUMNS), pairs_of(depth)
+    stride = filled * 2 * COLUMNS
     values = np.zeros(batches * panels * stride + SLACK, np.int16)
-    shape = np.array([batches, 1, 1, depth, columns])
-    strides = np.array([depth * columns, 0, 0, 1, depth, 0])
-    scale_BN = blocks.scales(exponents).reshape(batches, columns)
-    threads.run(
-        pack.pack_panels,
-        batches * panels,
-        across.reshape(-1),
-        shape,
-        strides,
-        scale_BN,
-        stride,
-        values,
-    )
-    return Packed(
-        values=values, batch=panels * stride, step=2 * COLUMNS, outer=stride, exponents=exponents
-    )
+    packed = values[:-SLACK].view(np.int32).reshape(batches, panels, filled, COLUMNS)
+    pairs_BNP = rows[:-SLACK].view(np.int32).reshape(batches, columns, filled)
+    threads.run(pack.transpose_pairs, batches * panels, pairs_BNP, packed)
+    return _panels(values, panels, stride, exponents)
 
 
-def _pack_row_pairs(x: torch.Tensor, outer: int, what: str) -> Packed:
-    """Of (B, K, C), columns innermost."""
+def _pack_rows(x: torch.Tensor, what: str) -> tuple[npt.NDArray[np.int16], blocks.Exponents]:
+    """Of (B, R, K): rows one after another, filled up to whole pairs; and their exponents."""
+    x_RK = grids.as_float32(copies.contiguous(x)).reshape(-1, x.shape[2])
+    exponents = blocks.of_rows(x_RK, what)
+    length = 2 * pairs_of(x.shape[2])
+    values = np.zeros(len(x_RK) * length + SLACK, np.int16)
+    packed = values[:-SLACK].reshape(len(x_RK), length)
+    threads.run(pack.pack_rows, len(x_RK), x_RK, blocks.scales(exponents), packed)
+    return values, exponents
+
+
+def _pack_row_pairs(x: torch.Tensor, width: int, what: str) -> Packed:
+    """Of (B, K, C), columns innermost, in panels of so many columns."""
     batches, depth, columns = x.shape
-    x_BKC = grids.as_float32(x.contiguous())
+    x_BKC = grids.as_float32(copies.contiguous(x))
     exponents_BC = blocks.of_columns(x_BKC, what)
-    pairs, filled = -(-depth // 2), pairs_of(depth)
-    batch = filled * columns * 2
-    values = np.zeros(batches * batch + SLACK, np.int16)
-    packed = values[: batches * batch].reshape(batches, filled, columns, 2)[:, :pairs]
-    scale_BC = blocks.scales(exponents_BC)
-    threads.run(pack.pack_row_pairs, batches * pairs, x_BKC, scale_BC, packed)
-    exponents = exponents_BC.reshape(-1)
-    return Packed(values=values, batch=batch, step=2 * columns, outer=outer, exponents=exponents)
+    panels, filled = -(-columns // width), pairs_of(depth)
+    stride = filled * 2 * width
+    values = np.zeros(batches * panels * stride + SLACK, np.int16)
+    pairs_of_values = values[: batches * panels * stride].view(np.int32)
+    packed = pairs_of_values.reshape(batches, panels, filled, width)
+    pairs = batches * -(-depth // 2)
+    threads.run(pack.pack_row_pairs, pairs, x_BKC, blocks.scales(exponents_BC), packed)
+    return _panels(values, panels, stride, exponents_BC.reshape(-1), width)
+
+
+def _panels(
+    values: npt.NDArray[np.int16],
+    panels: int,
+    stride: int,
+    exponents: blocks.Exponents,
+    width: int = COLUMNS,
+) -> Packed:
+    places = np.arange(panels) * stride
+    return Packed(
+        values=values, batch=panels * stride, step=2 * width, places=places, exponents=exponents
+    )

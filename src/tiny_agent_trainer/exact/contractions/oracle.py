@@ -31,13 +31,21 @@ class OracleEngine(AbstractEngine):
 
     name = "oracle"
 
-    def multiply(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    def multiply(
+        self, left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """See the base class."""
         q, e_q = _on_grids(left.numpy(), axes=(2,))
         r, e_r = _on_grids(right.numpy(), axes=(1,))
-        return _round(np.matmul(q, r), e_q + e_r)
+        return _plus(_round(np.matmul(q, r), e_q + e_r), bias)
 
-    def convolve(self, x: torch.Tensor, weight: torch.Tensor, shape: Geometry) -> torch.Tensor:
+    def convolve(
+        self,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        shape: Geometry,
+        bias: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """See the base class."""
         q, e_q = _on_grids(x.numpy(), axes=(1, 2, 3, 4))
         r, e_r = _on_grids(_in_groups(weight, shape), axes=(2, 3, 4, 5))
@@ -45,7 +53,7 @@ class OracleEngine(AbstractEngine):
         for group, ins, outs in _groups(shape):
             for out, place, tap in _links(shape):
                 sums[:, *out, outs] += q[:, *place, ins] @ r[group, :, :, *tap].T
-        return _round(sums, e_q + e_r.reshape(-1))
+        return _plus(_round(sums, e_q + e_r.reshape(-1)), bias)
 
     def input_gradient(
         self, gradient: torch.Tensor, weight: torch.Tensor, shape: Geometry
@@ -72,6 +80,10 @@ class OracleEngine(AbstractEngine):
             for out, place, tap in _links(shape):
                 sums[outs, :, *tap] += r[:, *out, outs].T @ q[:, *place, ins]
         return _round(sums, exponents)
+
+
+def _plus(x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    return x if bias is None else x + bias
 
 
 def _on_grids(

@@ -27,6 +27,12 @@ def relu(x: Any) -> Any:
 
 
 @merged
+def threshold_backward(g: Any, x: Any, threshold: Any) -> Any:
+    """Derivative of a rectifier: g above the threshold, 0 at it and below."""
+    return _ZERO if x <= threshold else g
+
+
+@merged
 def clamp_low(x: Any, low: Any) -> Any:
     """The larger of x and low."""
     return low if x < low else x

@@ -114,10 +114,20 @@ _HALF_PI_3: Final = float.fromhex("0x1.3198a2e037073p-69")
 
 @merged
 def polynomial(x: Any, coefficients: Any) -> Any:
-    """Horner's rule; the coefficient of the highest power comes first."""
+    """A sum of powers, that of the highest first: four terms at a time, in the order written here.
+
+    Horner's rule would make every operation wait for the one before.
+    """
+    square = x * x
+    fourth = square * square
+    first = (len(coefficients) - 1) % 4 + 1
     total = coefficients[0]
-    for i in range(1, len(coefficients)):
+    for i in range(1, first):
         total = total * x + coefficients[i]
+    for i in range(first, len(coefficients), 4):
+        high = coefficients[i] * x + coefficients[i + 1]
+        low = coefficients[i + 2] * x + coefficients[i + 3]
+        total = total * fourth + (high * square + low)
     return total
 
 

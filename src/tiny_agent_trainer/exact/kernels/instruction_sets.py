@@ -59,6 +59,11 @@ def current() -> InstructionSet:
     return next(known for known in KNOWN if present.issuperset(known.features))
 
 
+def _left_panel(chosen: InstructionSet) -> int:
+    """Rows that lie side by side: those of a block, where blocks do not cross panels."""
+    return chosen.rows if chosen.columns % chosen.rows == 0 else chosen.columns
+
+
 def _features() -> frozenset[str]:
     if config.CPU_NAME == "generic" and not config.CPU_FEATURES:
         is_x86 = llvmlite.binding.get_default_triple().startswith("x86_64")
@@ -68,3 +73,7 @@ def _features() -> frozenset[str]:
         return frozenset(feature[1:] for feature in chosen if feature.startswith("+"))
     host = llvmlite.binding.get_host_cpu_features()
     return frozenset(feature for feature, has in host.items() if has)
+
+
+LEFT_PANEL: Final = _left_panel(current())
+"""Channels of a panel of an operand on the left, whose pairs are read row by row."""

@@ -57,6 +57,11 @@ def _map_in_place(start: int, stop: int, x_N: Any, parameters: Any) -> None:
         x_N[place] = function(number(x_N[place]), *parameters)
 
 
+def _map_into(start: int, stop: int, x_N: Any, y_N: Any, parameters: Any) -> None:
+    for place in range(np.uint64(start), np.uint64(stop)):
+        x_N[place] = function(number(x_N[place]), number(y_N[place]), *parameters)
+
+
 _LOOPS: Final = (_map_in_place, _map_one, _map_two, _map_three)
 
 
@@ -71,7 +76,16 @@ def kernel_of(applied: Callable[..., Any], arity: int, *, is_wide: bool) -> Kern
         is_wide: Whether it takes float64 and its result is rounded when it is stored; else it works
             at the precision of the arrays.
     """
-    loop = _LOOPS[arity]
+    return _made(_LOOPS[arity], applied, is_wide=is_wide)
+
+
+@functools.cache
+def kernel_into(applied: Callable[..., Any]) -> Kernel:
+    """The kernel `(start, stop, x, y, parameters)` that writes its results into x."""
+    return _made(_map_into, applied, is_wide=False)
+
+
+def _made(loop: Any, applied: Callable[..., Any], *, is_wide: bool) -> Kernel:
     names = {
         "__name__": __name__,
         "np": np,

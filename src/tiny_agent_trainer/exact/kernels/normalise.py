@@ -2,7 +2,8 @@
 """Sums and applications of batch, group and instance normalisation.
 
 Arrays are (N, S, C): samples, places, channels innermost; or (N * C, S, 1) where places are
-innermost. Parameters stand per cell, (N, C). Each task is one part of one sample's places.
+innermost. Parameters stand per cell, (N, C) or (N * C, 1), or per channel, (1, C) or (C, 1): row n
+of an array belongs to row n % R of its parameters. Each task is one part of one sample's places.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ from tiny_agent_trainer.exact.kernels.sums import to_grid
 
 @kernel
 def moments(
-    start: int, stop: int, x_NSC: Any, parts: int, scale_NC: Any, scale2_NC: Any, out_NPC2: Any
+    start: int, stop: int, x_NSC: Any, parts: int, scale_RC: Any, scale2_RC: Any, out_NPC2: Any
 ) -> None:
     """Sums of x and of its squares on their grids, as int64."""
     places, channels = x_NSC.shape[1:]
@@ -25,10 +26,15 @@ def moments(
         out_C2[:] = 0
         first, last = places * part // parts, places * (part + 1) // parts
         if channels == 1:
-            _moments_of_line(x_NSC[n, first:last, 0], scale_NC[n, 0], scale2_NC[n, 0], out_C2[0])
+            _moments_of_line(
+                x_NSC[n, first:last, 0],
+                scale_RC[n % len(scale_RC), 0],
+                scale2_RC[n % len(scale2_RC), 0],
+                out_C2[0],
+            )
             continue
         first_C, second_C = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
-        scale_C, scale2_C = scale_NC[n], scale2_NC[n]
+        scale_C, scale2_C = scale_RC[n % len(scale_RC)], scale2_RC[n % len(scale2_RC)]
         for place in range(first, last):
             x_C = x_NSC[n, place]
             for c in range(channels):
@@ -55,9 +61,9 @@ def apply(
     stop: int,
     x_NSC: Any,
     parts: int,
-    mean_NC: Any,
-    factor_NC: Any,
-    shift_NC: Any,
+    mean_RC: Any,
+    factor_RC: Any,
+    shift_RC: Any,
     out_NSC: Any,
 ) -> None:
     """(x - mean) * factor + shift, three roundings."""
@@ -66,12 +72,20 @@ def apply(
         n, part = task // parts, task % parts
         first, last = places * part // parts, places * (part + 1) // parts
         if channels == 1:
-            mean, factor, shift = mean_NC[n, 0], factor_NC[n, 0], shift_NC[n, 0]
+            mean, factor, shift = (
+                mean_RC[n % len(mean_RC), 0],
+                factor_RC[n % len(factor_RC), 0],
+                shift_RC[n % len(shift_RC), 0],
+            )
             x_S, out_S = x_NSC[n, first:last, 0], out_NSC[n, first:last, 0]
             for place in range(len(x_S)):
                 out_S[place] = (x_S[place] - mean) * factor + shift
             continue
-        mean_C, factor_C, shift_C = mean_NC[n], factor_NC[n], shift_NC[n]
+        mean_C, factor_C, shift_C = (
+            mean_RC[n % len(mean_RC)],
+            factor_RC[n % len(factor_RC)],
+            shift_RC[n % len(shift_RC)],
+        )
         for place in range(first, last):
             x_C, out_C = x_NSC[n, place], out_NSC[n, place]
             for c in range(channels):
@@ -85,10 +99,10 @@ def gradient_moments(
     dy_NSC: Any,
     x_NSC: Any,
     parts: int,
-    mean_NC: Any,
-    deviation_NC: Any,
-    scale_NC: Any,
-    scale2_NC: Any,
+    mean_RC: Any,
+    deviation_RC: Any,
+    scale_RC: Any,
+    scale2_RC: Any,
     out_NPC2: Any,
 ) -> None:
     """Sums of dy and of dy times the normalised x on their grids; `deviation` is 1 / sqrt(var)."""
@@ -100,12 +114,13 @@ def gradient_moments(
         if channels == 1:
             _gradient_moments_of_line(
                 dy_NSC[n, first:last, 0], x_NSC[n, first:last, 0],
-                mean_NC[n, 0], deviation_NC[n, 0], scale_NC[n, 0], scale2_NC[n, 0], out_C2[0],
+                mean_RC[n % len(mean_RC), 0], deviation_RC[n % len(deviation_RC), 0],
+                scale_RC[n % len(scale_RC), 0], scale2_RC[n % len(scale2_RC), 0], out_C2[0],
             )  # fmt: skip
             continue
         first_C, second_C = np.zeros(channels, np.int64), np.zeros(channels, np.int64)
-        mean_C, deviation_C = mean_NC[n], deviation_NC[n]
-        scale_C, scale2_C = scale_NC[n], scale2_NC[n]
+        mean_C, deviation_C = mean_RC[n % len(mean_RC)], deviation_RC[n % len(deviation_RC)]
+        scale_C, scale2_C = scale_RC[n % len(scale_RC)], scale2_RC[n % len(scale2_RC)]
         for place in range(first, last):
             x_C, dy_C = x_NSC[n, place], dy_NSC[n, place]
             for c in range(channels):
@@ -137,11 +152,11 @@ def gradient_apply(
     dy_NSC: Any,
     x_NSC: Any,
     parts: int,
-    mean_NC: Any,
-    deviation_NC: Any,
-    weight_NC: Any,
-    shift_NC: Any,
-    slope_NC: Any,
+    mean_RC: Any,
+    deviation_RC: Any,
+    weight_RC: Any,
+    shift_RC: Any,
+    slope_RC: Any,
     out_NSC: Any,
 ) -> None:
     """((dy * weight - shift) - normal * slope) * deviation, each operation rounded."""
@@ -150,16 +165,24 @@ def gradient_apply(
         n, part = task // parts, task % parts
         first, last = places * part // parts, places * (part + 1) // parts
         if channels == 1:
-            mean, deviation, weight = mean_NC[n, 0], deviation_NC[n, 0], weight_NC[n, 0]
-            shift, slope = shift_NC[n, 0], slope_NC[n, 0]
+            mean, deviation, weight = (
+                mean_RC[n % len(mean_RC), 0],
+                deviation_RC[n % len(deviation_RC), 0],
+                weight_RC[n % len(weight_RC), 0],
+            )
+            shift, slope = shift_RC[n % len(shift_RC), 0], slope_RC[n % len(slope_RC), 0]
             x_S, dy_S = x_NSC[n, first:last, 0], dy_NSC[n, first:last, 0]
             out_S = out_NSC[n, first:last, 0]
             for place in range(len(x_S)):
                 normal = (x_S[place] - mean) * deviation
                 out_S[place] = ((dy_S[place] * weight - shift) - normal * slope) * deviation
             continue
-        mean_C, deviation_C, weight_C = mean_NC[n], deviation_NC[n], weight_NC[n]
-        shift_C, slope_C = shift_NC[n], slope_NC[n]
+        mean_C, deviation_C, weight_C = (
+            mean_RC[n % len(mean_RC)],
+            deviation_RC[n % len(deviation_RC)],
+            weight_RC[n % len(weight_RC)],
+        )
+        shift_C, slope_C = shift_RC[n % len(shift_RC)], slope_RC[n % len(slope_RC)]
         for place in range(first, last):
             x_C, dy_C, out_C = x_NSC[n, place], dy_NSC[n, place], out_NSC[n, place]
             for c in range(channels):

@@ -6,7 +6,9 @@ from typing import Any, Final
 import numpy as np
 
 from tiny_agent_trainer.exact.kernels.compiler import bits_of_float32, inlined, kernel
-from tiny_agent_trainer.exact.kernels.dot_block import COLUMNS
+from tiny_agent_trainer.exact.kernels.dot_block import COLUMNS, address
+from tiny_agent_trainer.exact.kernels.instruction_sets import LEFT_PANEL
+from tiny_agent_trainer.exact.kernels.pair_block import pair_block
 
 _ROUNDER: Final = np.float32(12582912.0)
 """1.5 * 2^23: adding it rounds a float32 below 2^22 to the nearest even integer."""
@@ -15,9 +17,15 @@ _ROUNDER_BITS: Final = np.int32(0x4B400000)
 
 
 @inlined
-def quantise(x: Any, scale: Any) -> Any:
+def quantised_bits(x: Any, scale: Any) -> Any:
     """X * scale to the nearest integer, ties to even; exact product, |x * scale| <= 2^13."""
-    return np.int16(bits_of_float32(x * scale + _ROUNDER) - _ROUNDER_BITS)
+    return np.int32(bits_of_float32(x * scale + _ROUNDER) - _ROUNDER_BITS)
+
+
+@inlined
+def quantise(x: Any, scale: Any) -> Any:
+    """The same, as int16."""
+    return np.int16(quantised_bits(x, scale))
 
 
 @kernel
@@ -34,8 +42,10 @@ def pack_panels(
     start: int,
     stop: int,
     x: Any,
-    shape: Any,
     strides: Any,
+    taps_T3: Any,
+    depth: int,
+    pairs: int,
     scale_BN: Any,
     panel_stride: int,
     packed: Any,
@@ -44,55 +54,88 @@ def pack_panels(
 
     Args:
         start, stop: Panels, counted through all batches.
-        x: float32, flat; value (b, s, t, u, n) at offset + the dot product with the strides.
-        shape: int64 (5,): batches; segments; two axes that run together along the contracted
-            axis within a segment; columns.
-        strides: int64 (6,): of these axes, and the offset.
+        x: float32, flat.
+        strides: int64 (3,): of batches, of the contracted axis, of columns.
+        taps_T3: int64: offset of a tap in `x`, its segment, and its place there, in contracted
+            values; taps of one segment lie one after another along the contracted axis.
+        depth: Contracted values of a tap.
+        pairs: Of one segment.
         scale_BN: float32.
         panel_stride: From panel to panel, in values.
         packed: int16, flat, zero where nothing is written.
     """
-    columns = shape[4]
-    panels = -(-columns // COLUMNS)
-    pairs = (shape[2] * shape[3] + 1) // 2
+    columns = scale_BN.shape[1]
+    panels = (columns + COLUMNS - 1) // COLUMNS
+    batch_step, depth_step, column_step = strides
     for task in range(start, stop):
         batch, first = task // panels, (task % panels) * COLUMNS
         width = min(COLUMNS, columns - first)
-        for segment in range(shape[1]):
-            row = strides[5] + batch * strides[0] + segment * strides[1] + first * strides[4]
-            target = task * panel_stride + segment * pairs * COLUMNS * 2
-            for outer in range(shape[2]):
-                for inner in range(shape[3]):
-                    k = outer * shape[3] + inner
-                    source = row + outer * strides[2] + inner * strides[3]
-                    place = target + (k // 2) * COLUMNS * 2 + k % 2
-                    for column in range(width):
-                        value = x[source + column * strides[4]]
-                        packed[place + 2 * column] = quantise(
-                            value, scale_BN[batch, first + column]
-                        )
+        for k in range(depth):
+            source = batch * batch_step + k * depth_step + first * column_step
+            for column in range(width):
+                scale = scale_BN[batch, first + column]
+                place = np.uint64(source + column * column_step)
+                for tap in range(len(taps_T3)):
+                    contracted = taps_T3[tap, 2] + k
+                    pair = taps_T3[tap, 1] * pairs + (contracted >> 1)
+                    target = task * panel_stride + 2 * (pair * COLUMNS + column) + (contracted & 1)
+                    value = x[place + np.uint64(taps_T3[tap, 0])]
+                    packed[np.uint64(target)] = quantise(value, scale)
 
 
 @kernel
-def pack_row_pairs(start: int, stop: int, x_BKC: Any, scale_BC: Any, packed_BPC2: Any) -> None:
-    """Pairs of rows interleaved, each column on its grid; an odd last row meets zeros.
+def transpose_pairs(start: int, stop: int, pairs_BNP: Any, packed_BQPC: Any) -> None:
+    """Columns whose pairs lie side by side into panels: (B, N, P) to (B, panels, P, COLUMNS).
+
+    Args:
+        start, stop: Panels, counted through all batches.
+        pairs_BNP: A pair of int16 in each int32.
+        packed_BQPC: int32.
+    """
+    panels, pairs = packed_BQPC.shape[1], pairs_BNP.shape[2]
+    columns = pairs_BNP.shape[1]
+    for task in range(start, stop):
+        batch, panel = task // panels, task % panels
+        packed_PC, first = packed_BQPC[batch, panel], panel * COLUMNS
+        for column in range(np.uint64(min(COLUMNS, columns - first))):
+            pairs_P = pairs_BNP[batch, np.uint64(first) + column]
+            for pair in range(np.uint64(pairs)):
+                packed_PC[pair, column] = pairs_P[pair]
+
+
+@kernel
+def pack_row_pairs(start: int, stop: int, x_BKC: Any, scale_BC: Any, packed_BNPC: Any) -> None:
+    """Panels of columns, in each pairs of rows interleaved; an odd last row meets zeros.
 
     Args:
         start, stop: Pairs, counted through all batches.
         x_BKC: float32.
-        scale_BC: float32.
-        packed_BPC2: int16.
+        scale_BC: float32, filled up to a multiple of COLUMNS.
+        packed_BNPC: A pair of int16 in each int32, zero at first; N panels of COLUMNS columns or
+            LEFT_PANEL, at least as many pairs P as there are.
     """
-    rows = x_BKC.shape[1]
-    pairs = packed_BPC2.shape[1]
+    rows, columns = x_BKC.shape[1:]
+    panel_columns = packed_BNPC.shape[3]
+    apart = packed_BNPC.shape[2] * panel_columns if panel_columns < COLUMNS else LEFT_PANEL
+    pairs = (rows + 1) // 2
     for task in range(start, stop):
         batch, pair = task // pairs, task % pairs
-        target_C2, scale_C = packed_BPC2[batch, pair], scale_BC[batch]
+        kept = np.int32(-1 if 2 * pair + 1 < rows else 0)
         first_C = x_BKC[batch, 2 * pair]
-        if 2 * pair + 1 < rows:
-            _interleave(first_C, x_BKC[batch, 2 * pair + 1], scale_C, target_C2)
-        else:
-            _interleave_zeros(first_C, scale_C, target_C2)
+        second_C = x_BKC[batch, 2 * pair + 1] if kept else first_C
+        scale_C = scale_BC[batch]
+        whole = columns // COLUMNS * COLUMNS
+        for begin in range(0, whole, COLUMNS):
+            panel, place = begin // panel_columns, begin % panel_columns
+            pair_block(
+                address(first_C, begin), address(second_C, begin), address(scale_C, begin), kept,
+                address(packed_BNPC[batch, panel, pair], place), apart,
+            )  # fmt: skip
+        for column in range(whole, columns):
+            panel, place = column // panel_columns, column % panel_columns
+            packed_BNPC[batch, panel, pair, place] = _pair(
+                first_C[column], second_C[column], scale_C[column], kept
+            )
 
 
 @kernel
@@ -121,41 +164,48 @@ def pack_places(
 
 @kernel
 def pack_pairs(
-    start: int, stop: int, x_NDHWC: Any, scale_C: Any, offset_D: Any, packed_NDHWC2: Any
+    start: int, stop: int, x_NDHWC: Any, scale_C: Any, offset_D: Any, packed_PNDHWC: Any
 ) -> None:
     """Pairs of samples interleaved, each channel on its grid; an odd last sample meets zeros.
 
     Args:
-        start, stop: Pairs of samples.
+        start, stop: Planes, counted through all pairs of samples.
         x_NDHWC: float32.
         scale_C: float32.
         offset_D: int64 (3,): where the first value stands in the padded array.
-        packed_NDHWC2: int16, with half the samples, larger in D, H and W.
+        packed_PNDHWC: A pair of int16 in each int32, zero at first; panels of channels outermost,
+            half the samples, larger in D, H and W.
     """
-    samples, depth, height, width, _ = x_NDHWC.shape
-    for pair in range(start, stop):
-        for d in range(depth):
-            for h in range(height):
-                for w in range(width):
-                    target_C2 = packed_NDHWC2[
-                        pair, d + offset_D[0], h + offset_D[1], w + offset_D[2]
-                    ]
-                    first_C = x_NDHWC[2 * pair, d, h, w]
-                    if 2 * pair + 1 < samples:
-                        _interleave(first_C, x_NDHWC[2 * pair + 1, d, h, w], scale_C, target_C2)
-                    else:
-                        _interleave_zeros(first_C, scale_C, target_C2)
+    samples, depth, height, width, channels = x_NDHWC.shape
+    panel_channels = packed_PNDHWC.shape[5]
+    panel_size = packed_PNDHWC.size // packed_PNDHWC.shape[0]
+    apart = panel_size if panel_channels < min(COLUMNS, channels) else LEFT_PANEL
+    whole = channels // COLUMNS * COLUMNS
+    for task in range(start, stop):
+        pair, d = task // depth, task % depth
+        kept = np.int32(-1 if 2 * pair + 1 < samples else 0)
+        first_HWC = x_NDHWC[2 * pair, d]
+        second_HWC = x_NDHWC[2 * pair + 1, d] if kept else first_HWC
+        packed_PHWC = packed_PNDHWC[:, pair, d + offset_D[0], offset_D[1] :, offset_D[2] :]
+        for h in range(height):
+            for w in range(width):
+                first_C, second_C = first_HWC[h, w], second_HWC[h, w]
+                for begin in range(0, whole, COLUMNS):
+                    panel, place = begin // panel_channels, begin % panel_channels
+                    pair_block(
+                        address(first_C, begin), address(second_C, begin),
+                        address(scale_C, begin), kept,
+                        address(packed_PHWC[panel, h, w], place), apart,
+                    )  # fmt: skip
+                for channel in range(whole, channels):
+                    panel, place = channel // panel_channels, channel % panel_channels
+                    packed_PHWC[panel, h, w, place] = _pair(
+                        first_C[channel], second_C[channel], scale_C[channel], kept
+                    )
 
 
 @inlined
-def _interleave(first_C: Any, second_C: Any, scale_C: Any, target_C2: Any) -> None:
-    for channel in range(len(first_C)):
-        target_C2[channel, 0] = quantise(first_C[channel], scale_C[channel])
-        target_C2[channel, 1] = quantise(second_C[channel], scale_C[channel])
-
-
-@inlined
-def _interleave_zeros(first_C: Any, scale_C: Any, target_C2: Any) -> None:
-    for channel in range(len(first_C)):
-        target_C2[channel, 0] = quantise(first_C[channel], scale_C[channel])
-        target_C2[channel, 1] = 0
+def _pair(first: Any, second: Any, scale: Any, kept: Any) -> Any:
+    """One pair, as `pair_block` makes COLUMNS of them."""
+    low, high = quantised_bits(first, scale), quantised_bits(second, scale) & kept
+    return np.int32((low & np.int32(0xFFFF)) | (high << np.int32(16)))

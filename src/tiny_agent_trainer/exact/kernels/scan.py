@@ -3,7 +3,9 @@
 
 from typing import Any
 
-from tiny_agent_trainer.exact.kernels.compiler import kernel
+import numpy as np
+
+from tiny_agent_trainer.exact.kernels.compiler import inlined, kernel
 
 
 @kernel
@@ -25,12 +27,24 @@ def largest_of_columns(start: int, stop: int, bits_BRC: Any, parts: int, largest
     rows, columns = bits_BRC.shape[1:]
     for task in range(start, stop):
         batch, part = task // parts, task % parts
+        first, last = rows * part // parts, rows * (part + 1) // parts
+        if columns == 1:
+            largest_BPC[batch, part, 0] = _largest_of_line(bits_BRC[batch, first:last, 0])
+            continue
         found_C = largest_BPC[batch, part]
         found_C[:] = 0
-        for row in range(rows * part // parts, rows * (part + 1) // parts):
+        for row in range(first, last):
             for column in range(columns):
                 magnitude = bits_BRC[batch, row, column] & 0x7FFFFFFF
                 found_C[column] = max(found_C[column], magnitude)
+
+
+@inlined
+def _largest_of_line(bits_N: Any) -> Any:
+    found = np.int32(0)
+    for place in range(np.uint64(len(bits_N))):
+        found = max(found, bits_N[place] & np.int32(0x7FFFFFFF))
+    return found
 
 
 @kernel

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Activations and their derivatives, one written formula each (`kernels.formulas`).
 
-Rectifiers with a slope, thresholds and parametric rectifiers run natively: in torch each is a
+Rectifiers with a slope and parametric rectifiers run natively: in torch each is a
 comparison and one multiplication per element, for every layout.
 """
 
@@ -26,7 +26,6 @@ runs_natively(
     aten.leaky_relu_backward.default,
     aten.threshold.default,
     aten.threshold_.default,
-    aten.threshold_backward.default,
 )
 
 _SHAPES: Final[dict[str, Callable[..., Any]]] = {
@@ -64,6 +63,12 @@ for _name, _function in _DERIVATIVES.items():
 def relu(x: torch.Tensor) -> torch.Tensor:
     """The positive part; +0 for -0."""
     return launch.narrow(choices.relu, x) if x.is_floating_point() else aten.relu.default(x)
+
+
+@implements(aten.threshold_backward.default)
+def threshold_backward(gradient: torch.Tensor, x: torch.Tensor, threshold: float) -> torch.Tensor:
+    """The gradient where x is above the threshold, or NaN; elsewhere 0."""
+    return launch.narrow(choices.threshold_backward, gradient, x, parameters=(threshold,))
 
 
 @implements(aten.relu_.default)

@@ -33,7 +33,7 @@ def convolution(
         out = engine.input_gradient(inside, weight, shape)
     else:
         shape = geometry.of_convolution(x, weight, stride, padding, dilation, groups)
-        out = engine.convolve(inside, weight, shape)
+        return geometry.channels_second(engine.convolve(inside, weight, shape, bias), x.dim() - 2)
     if bias is not None:
         out.add_(bias)
     return geometry.channels_second(out, x.dim() - 2)

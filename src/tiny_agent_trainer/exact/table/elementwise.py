@@ -23,7 +23,7 @@ from typing import Any, Final, TypeAlias
 import torch
 
 from tiny_agent_trainer.exact import elementary
-from tiny_agent_trainer.exact.kernels import choices, formulas, functions
+from tiny_agent_trainer.exact.kernels import arithmetic, choices, formulas, functions
 from tiny_agent_trainer.exact.table import launch
 from tiny_agent_trainer.exact.table.registry import implements, runs_natively
 
@@ -36,10 +36,8 @@ runs_natively(
     aten.any.dims,
     aten.ceil_.default,
     aten.div.Scalar,
-    aten.div.Tensor,
     aten.div.out,
     aten.div_.Scalar,
-    aten.div_.Tensor,
     aten.floor_.default,
     aten.isinf.default,
     aten.isnan.default,
@@ -47,11 +45,8 @@ runs_natively(
     aten.logical_not_.default,
     aten.logical_or_.default,
     aten.logical_xor.default,
-    aten.mul.Scalar,
-    aten.mul.Tensor,
     aten.mul.out,
     aten.mul_.Scalar,
-    aten.mul_.Tensor,
     aten.nan_to_num.default,
     aten.neg.default,
     aten.neg_.default,
@@ -129,16 +124,48 @@ def cos(x: torch.Tensor) -> torch.Tensor:
     return _turned(functions.cos, elementary.cos, x)
 
 
+@implements(aten.mul.Tensor)
+def mul(x: Operand, other: Operand) -> torch.Tensor:
+    """The product."""
+    return _on_team(arithmetic.times, aten.mul.Tensor, x, other)
+
+
+@implements(aten.mul.Scalar)
+def mul_scalar(x: torch.Tensor, other: float) -> torch.Tensor:
+    """The product with a number."""
+    if launch.are_alike(x, x):
+        return launch.narrow(arithmetic.times, x, parameters=(other,))
+    return aten.mul.Scalar(x, other)
+
+
+@implements(aten.mul_.Tensor)
+def mul_(x: torch.Tensor, other: Operand) -> torch.Tensor:
+    """In place."""
+    return _into_on_team(arithmetic.times, aten.mul_.Tensor, x, other)
+
+
+@implements(aten.div.Tensor)
+def div(x: Operand, other: Operand) -> torch.Tensor:
+    """The quotient."""
+    return _on_team(arithmetic.over, aten.div.Tensor, x, other)
+
+
+@implements(aten.div_.Tensor)
+def div_(x: torch.Tensor, other: Operand) -> torch.Tensor:
+    """In place."""
+    return _into_on_team(arithmetic.over, aten.div_.Tensor, x, other)
+
+
 @implements(aten.add.Tensor, aten.add.Scalar)
 def add(x: Operand, other: Operand, alpha: float = 1) -> torch.Tensor:
     """Sum: x + alpha other."""
-    return aten.add.Tensor(x, _times(other, alpha, x))
+    return _on_team(arithmetic.plus, aten.add.Tensor, x, _times(other, alpha, x))
 
 
 @implements(aten.add_.Tensor, aten.add_.Scalar)
 def add_(x: torch.Tensor, other: Operand, alpha: float = 1) -> torch.Tensor:
     """In place."""
-    return aten.add_.Tensor(x, _times(other, alpha, x))
+    return _into_on_team(arithmetic.plus, aten.add_.Tensor, x, _times(other, alpha, x))
 
 
 @implements(aten.add.out)
@@ -152,13 +179,13 @@ def add_out(
 @implements(aten.sub.Tensor, aten.sub.Scalar)
 def sub(x: Operand, other: Operand, alpha: float = 1) -> torch.Tensor:
     """Difference: x - alpha other."""
-    return aten.sub.Tensor(x, _times(other, alpha, x))
+    return _on_team(arithmetic.minus, aten.sub.Tensor, x, _times(other, alpha, x))
 
 
 @implements(aten.sub_.Tensor, aten.sub_.Scalar)
 def sub_(x: torch.Tensor, other: Operand, alpha: float = 1) -> torch.Tensor:
     """In place."""
-    return aten.sub_.Tensor(x, _times(other, alpha, x))
+    return _into_on_team(arithmetic.minus, aten.sub_.Tensor, x, _times(other, alpha, x))
 
 
 @implements(aten.sub.out)
@@ -301,6 +328,19 @@ def _require_integers(*operands: Operand) -> None:
     for operand in operands:
         if (torch.is_tensor(operand) and operand.is_floating_point()) or isinstance(operand, float):
             raise launch.refused("the remainder of a division of floats")
+
+
+def _on_team(function: Any, native: Any, x: Operand, other: Operand) -> torch.Tensor:
+    """One operation per element, by the team where that is worth it; both give the same bits."""
+    if launch.are_alike(x, other):
+        return launch.narrow(function, x, other)  # type: ignore[arg-type]
+    return native(x, other)
+
+
+def _into_on_team(function: Any, native: Any, x: torch.Tensor, other: Operand) -> torch.Tensor:
+    if launch.are_alike(x, other):
+        return launch.narrow_into(function, x, other)  # type: ignore[arg-type]
+    return native(x, other)
 
 
 def _times(other: Operand, alpha: float, partner: Operand) -> Operand:

@@ -14,12 +14,14 @@ import numpy.typing as npt
 import torch
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.exact import grids, threads
+from tiny_agent_trainer.exact import copies, grids, threads
 from tiny_agent_trainer.exact.kernels import maps
 
 Function = Callable[..., Any]
 
-_ALONE: Final = 1 << 14
+_is_dense = torch.ops.aten.is_non_overlapping_and_dense.default
+
+_ALONE: Final = 1 << 15
 """Elements that one thread finishes before another could be woken."""
 
 
@@ -77,6 +79,25 @@ def narrow_in_place(
     return _apply_in_place(function, x, parameters, is_wide=False)
 
 
+def narrow_into(function: Function, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """`narrow` of two tensors that `are_alike`, into the first."""
+    run(maps.kernel_into(function), x.numel(), memory(x), memory(other), (), work=x.numel())
+    return x
+
+
+def are_alike(x: Any, other: Any) -> bool:
+    """Whether two tensors are float32, dense, large, and lie in memory in the same way."""
+    return (
+        isinstance(x, torch.Tensor)
+        and isinstance(other, torch.Tensor)
+        and x.dtype == other.dtype == torch.float32
+        and x.numel() > _ALONE
+        and x.shape == other.shape
+        and x.stride() == other.stride()
+        and _is_dense(x)
+    )
+
+
 def require_float32(*operands: torch.Tensor) -> None:
     """Refuse float64 and complex tensors, whose functions have no definition here.
 
@@ -107,7 +128,9 @@ def dense_like(x: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
     """X with the shape, strides and precision of a dense tensor: itself, or a copy."""
     if x.dtype == layout.dtype and x.shape == layout.shape and x.stride() == layout.stride():
         return x
-    return torch.empty_like(layout).copy_(x)
+    is_plain = x.dtype == layout.dtype == torch.float32 and x.shape == layout.shape
+    copy = copies.copied if is_plain else torch.Tensor.copy_
+    return copy(torch.empty_like(layout), x)
 
 
 def memory(x: torch.Tensor) -> npt.NDArray[Any]:

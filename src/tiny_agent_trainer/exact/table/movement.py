@@ -3,7 +3,8 @@
 
 import torch
 
-from tiny_agent_trainer.exact.table.registry import runs_natively
+from tiny_agent_trainer.exact import copies
+from tiny_agent_trainer.exact.table.registry import implements, runs_natively
 
 aten = torch.ops.aten
 
@@ -18,7 +19,6 @@ runs_natively(
     aten.transpose_.default,
     aten.unsqueeze_.default,
     aten.cat.default,
-    aten.clone.default,
     aten.constant_pad_nd.default,
     aten.copy_.default,
     aten.detach.default,
@@ -111,3 +111,12 @@ runs_natively(
     torch.ops.profiler._record_function_enter_new.default,
     torch.ops.profiler._record_function_exit._RecordFunction,
 )
+
+
+@implements(aten.clone.default)
+def clone(x: torch.Tensor, *, memory_format: torch.memory_format | None = None) -> torch.Tensor:
+    """A copy, by the team where it is large."""
+    if x.dtype != torch.float32 or memory_format not in (None, torch.contiguous_format):
+        return aten.clone.default(x, memory_format=memory_format)
+    layout = torch.preserve_format if memory_format is None else memory_format
+    return copies.copied(torch.empty_like(x, memory_format=layout), x)

@@ -83,9 +83,9 @@ def softmax_(x: torch.Tensor, dim: int, half_to_float: bool) -> torch.Tensor:
 def safe_softmax(x: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> torch.Tensor:
     """Softmax where a row that is wholly masked (-infinity) becomes zeros, as in attention."""
     del dtype
-    is_masked = (x == -math.inf).all(dim=dim, keepdim=True)
-    if not is_masked.any():
+    if not x.numel() or not torch.isneginf(x.min()):
         return _forward(x, dim, is_log=False)
+    is_masked = (x == -math.inf).all(dim=dim, keepdim=True)
     filled = _forward(x.masked_fill(is_masked, 0.0), dim, is_log=False)
     return filled.masked_fill(is_masked, 0.0)
 

@@ -36,7 +36,11 @@ class AdamFamily(optimizer.AbstractOptimizer):
         """One piece."""
         parameters, gradients, mean, mean_square = pieces
         rate, step_size, root_correction = scalars
-        self.decay(parameters, gradients, rate)
+        kept, decay = self.shares(rate)
+        if kept != 1:
+            parameters.mul_(kept)
+        if decay:
+            gradients.add_(parameters * decay)
         mean.mul_(self._beta1).add_(gradients * (1.0 - self._beta1))
         gradients.mul_(gradients).mul_(1.0 - self._beta2)
         mean_square.mul_(self._beta2).add_(gradients)
@@ -45,11 +49,19 @@ class AdamFamily(optimizer.AbstractOptimizer):
         torch.div(mean, gradients, out=gradients)
         parameters.sub_(gradients.mul_(step_size))
 
-    def decay(self, parameters: torch.Tensor, gradients: torch.Tensor, rate: float) -> None:
-        """Add the decay to the gradient."""
+    def compiled(self, scalars: tuple[float, ...]) -> tuple[str, tuple[float, ...]]:
+        """`adam`."""
+        rate, step_size, root_correction = scalars
+        kept, decay = self.shares(rate)
+        return "adam", (
+            kept, decay, self._beta1, 1.0 - self._beta1, self._beta2, 1.0 - self._beta2,
+            root_correction, self._epsilon, step_size,
+        )  # fmt: skip
+
+    def shares(self, rate: float) -> tuple[float, float]:
+        """What the parameters are multiplied by, and their share that is added to the gradient."""
         del rate
-        if self.weight_decay:
-            gradients.add_(parameters * self.weight_decay)
+        return 1.0, self.weight_decay
 
 
 class Adam(AdamFamily):

@@ -3,8 +3,6 @@
 
 from typing import final
 
-import torch
-
 from tiny_agent_trainer.training.optimizers import adam
 
 
@@ -16,8 +14,6 @@ class Adamw(adam.AdamFamily):
         Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019), algorithm 2.
     """
 
-    def decay(self, parameters: torch.Tensor, gradients: torch.Tensor, rate: float) -> None:
-        """Take the decay from the weights."""
-        del gradients
-        if self.weight_decay:
-            parameters.mul_(1.0 - rate * self.weight_decay)
+    def shares(self, rate: float) -> tuple[float, float]:
+        """The decay is taken from the parameters, and nothing is added to the gradient."""
+        return 1.0 - rate * self.weight_decay, 0.0

@@ -57,6 +57,14 @@ class AbstractOptimizer(abc.ABC):
         for pieces in zip(*(torch.split(vector, PIECE_LENGTH) for vector in vectors), strict=True):
             self.update(pieces, scalars)
 
+    def compiled_step(self, rate: float, count: int) -> tuple[str, tuple[float, ...]]:
+        """The same step as a kernel of `exact.kernels.updates`: its name and its numbers."""
+        return self.compiled(self.scalars(rate, count))
+
+    @abc.abstractmethod
+    def compiled(self, scalars: tuple[float, ...]) -> tuple[str, tuple[float, ...]]:
+        """Name and numbers of that kernel, given `scalars`."""
+
     @abc.abstractmethod
     def scalars(self, rate: float, count: int) -> tuple[float, ...]:
         """Numbers that are the same for every element of a step."""

@@ -33,6 +33,13 @@ class Sgd(optimizer.AbstractOptimizer):
         """The rate."""
         return (rate,)
 
+    def compiled(self, scalars: tuple[float, ...]) -> tuple[str, tuple[float, ...]]:
+        """`sgd`, or `sgd_with_momentum`."""
+        numbers = (self.weight_decay, scalars[0])
+        if not self.state:
+            return "sgd", numbers
+        return "sgd_with_momentum", (*numbers, self._momentum, float(self._nesterov))
+
     def update(self, pieces: tuple[torch.Tensor, ...], scalars: tuple[float, ...]) -> None:
         """One piece."""
         parameters, direction, *state = pieces
