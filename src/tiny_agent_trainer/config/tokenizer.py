@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`[tokenizer]`: how stored images become the network's input."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+import pydantic
 
 from tiny_agent_trainer.config import section
 
@@ -28,6 +30,17 @@ class AugmentationOptions(section.Section):
     """Add to the normalised input an offset in [-o, o]."""
 
 
+_LIMIT = 1e12
+"""Larger values than any unit of medicine brings; their differences stay exact enough."""
+
+Value = Annotated[float, pydantic.Field(ge=-_LIMIT, le=_LIMIT)]
+Percent = Annotated[float, pydantic.Field(ge=0, le=100)]
+Millimetres = Annotated[float, pydantic.Field(gt=0, le=1e6)]
+
+Lengths = Annotated[tuple[section.PositiveInt, ...], pydantic.Field(strict=False, max_length=3)]
+"""One number per spatial dim."""
+
+
 class TokenizerSection(section.Section):
     """Pre-processing and tokenization."""
 
@@ -37,8 +50,38 @@ class TokenizerSection(section.Section):
     patch_size: section.PositiveInt = 4
     """Edge of a patch in pixels (voxels), for `patches`; divides every edge of the image."""
 
-    resize: section.NaturalInt = 0
-    """Resample every image to this edge length with an exact area filter (0: as stored)."""
+    intensity: Literal["stored", "window", "percentile"] = "stored"
+    """`stored`: integers of at most 16 bits as they are. `window`, `percentile`: a range of values
+    becomes 0 to 65535."""
+
+    window: Annotated[tuple[Value, ...], pydantic.Field(strict=False, max_length=2)] = ()
+    """Lowest and highest value of the range, in the image's unit, such as Hounsfield units."""
+
+    percentiles: Annotated[tuple[Percent, Percent], pydantic.Field(strict=False)] = (0.5, 99.5)
+    """The same as percentiles of each image, by nearest rank."""
+
+    orientation: Annotated[str, pydantic.Field(pattern="^([RLAPSI]{2,3})?$")] = ""
+    """Turn and mirror every image until its dims go to these sides of the patient, such as "SPL"
+    ("": as stored). Order and letters as in `spec.md` of `tokenizer/images`."""
+
+    spacing_mm: Annotated[tuple[Millimetres, ...], pydantic.Field(strict=False, max_length=3)] = ()
+    """Resample every image so that pixels are so far apart along each dim ([]: as stored)."""
+
+    slices: section.NaturalInt = 0
+    """Make an image of a volume: so many neighbouring slices become its channels (0: do not)."""
+
+    slice: Literal["middle"] | section.NaturalInt = "middle"
+    """Which slice along the first dim is in their middle, counted from 0."""
+
+    resize: section.NaturalInt | Lengths = 0
+    """Resample every image to this edge length, or these lengths, with an exact area filter
+    (0: as stored)."""
+
+    size: Lengths = ()
+    """Cut off or add pixels around the centre until each dim has this length ([]: do not)."""
+
+    pad_value: Annotated[int, pydantic.Field(ge=-(1 << 15), lt=1 << 16)] = 0
+    """What is added there, after `intensity`."""
 
     channels: Literal[0, 1, 3] = 0
     """Turn gray into three equal channels (3) or colour into gray (1); 0: as stored."""
@@ -48,3 +91,25 @@ class TokenizerSection(section.Section):
 
     augmentation: AugmentationOptions = AugmentationOptions()
     """Random changes of training images."""
+
+    @pydantic.model_validator(mode="after")
+    def _check_range(self) -> "TokenizerSection":
+        if (self.intensity == "window") != bool(self.window):
+            raise ValueError('intensity = "window" and window = [low, high] need each other')
+        pairs = [pair for pair in (self.window, self.percentiles) if pair]
+        if any(len(pair) != 2 or not pair[0] < pair[1] for pair in pairs):
+            raise ValueError("window and percentiles are a lower and a higher value each")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_orientation(self) -> "TokenizerSection":
+        for axis in ("RL", "AP", "SI"):
+            if sum(letter in axis for letter in self.orientation) > 1:
+                raise ValueError(f"orientation {self.orientation!r} goes along one axis twice")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_slices(self) -> "TokenizerSection":
+        if self.slices > 1 and self.channels == 3:
+            raise ValueError("slices become channels: leave channels = 3 out")
+        return self

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.tokenizer import memory, statistics, tokenization
+from tiny_agent_trainer.tokenizer.preparation import prepare
 from tiny_agent_trainer.tokenizer.samples import (
     SPLITS,
     Dataset,
@@ -207,16 +208,17 @@ def _prepare_all(
     options: TokenizerSection,
 ) -> npt.NDArray[np.integer]:
     memory.require_room(len(images), images[0], options)
-    first = tokenization.prepare(images[0], options)
+    first = prepare.prepare(images[0], options, listed[0].key)
     prepared = np.empty((len(images), *first.shape), first.dtype)
     for index, image in enumerate(images):
-        one = tokenization.prepare(image, options)
+        one = prepare.prepare(image, options, listed[index].key)
         if one.shape != first.shape or one.dtype != first.dtype:
             raise errors.DatasetError(
                 where=listed[index].key,
                 expected=f"shape {first.shape} and type {first.dtype}, as in {listed[0].key}",
                 found=f"shape {one.shape} and type {one.dtype}",
-                remedy="set `resize` (and `channels`) under [tokenizer], or mend the data",
+                remedy="set `resize` or `size` (and `channels`) under [tokenizer], "
+                "or mend the data",
             )
         prepared[index] = one
     return prepared

@@ -330,6 +330,10 @@ OTHER_RESULTS = {
     ],
     "tokenizer": [
         'kind = "patches"', "patch_size = 8", "resize = 8", "channels = 3",
+        "resize = [8, 8]", 'intensity = "percentile"', 'orientation = "SPL"', "slices = 1",
+        'intensity = "percentile"\npercentiles = [1, 99]', "spacing_mm = [1.0, 1.0]", "slice = 3",
+        'intensity = "window"\nwindow = [0, 1]', 'intensity = "window"\nwindow = [0.5, 1]',
+        "size = [8, 8]", "pad_value = 1",
         'normalization = "half"', "augmentation.flip_horizontal = true",
         "augmentation.flip_vertical = true", "augmentation.quarter_turns = true",
         "augmentation.shift_pixels = 1", "augmentation.intensity_scale = 0.5",
