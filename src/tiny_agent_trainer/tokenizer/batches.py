@@ -51,13 +51,13 @@ class Feed:
         if not self.augmentation.is_active:
             return self.plain_batch(chosen)
         words = self.augmentation.draw(epoch, chosen)
-        moved = self.augmentation.move(self.cohort.prepared_NCS[chosen], words)
+        moved = self.augmentation.move(self.cohort.images(chosen), words)
         tokens = self.augmentation.tint(self.tokenizer.encode(moved), words)
         return Batch(samples=chosen, inputs=tokens, labels=self.cohort.labels[chosen])
 
     def plain_batch(self, chosen: npt.NDArray[np.int64]) -> Batch:
         """Chosen samples as they are."""
-        tokens = self.tokenizer.encode(self.cohort.prepared_NCS[chosen])
+        tokens = self.tokenizer.encode(self.cohort.images(chosen))
         return Batch(samples=chosen, inputs=tokens, labels=self.cohort.labels[chosen])
 
     def plain_batches(self, split: samples.Split, batch_size: int) -> Iterator[Batch]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dataset made ready: numbered by content, checked for leaks, prepared in memory.
+"""A dataset made ready: numbered by content, checked for leaks, prepared.
 
 A sample's number (its ordinal) is its rank by the digest of its decoded pixels. It does not depend
 on file names or their order, and it says nothing about a person.
@@ -7,15 +7,17 @@ on file names or their order, and it says nothing about a person.
 
 import collections
 import dataclasses
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
-from tiny_agent_trainer.tokenizer import memory, statistics, tokenization
+from tiny_agent_trainer.tokenizer import memory, pixels, statistics, tokenization
+from tiny_agent_trainer.tokenizer.cache import entry, items, keys, rows
+from tiny_agent_trainer.tokenizer.cache.store import Store
 from tiny_agent_trainer.tokenizer.preparation import prepare
 from tiny_agent_trainer.tokenizer.samples import (
     SPLITS,
@@ -23,9 +25,11 @@ from tiny_agent_trainer.tokenizer.samples import (
     Sample,
     SourceFile,
     Split,
-    StoredArray,
     Task,
 )
+
+Given: TypeAlias = prepare.Preparable | entry.Prepared
+"""What a reader may bring as an image."""
 
 _SHOWN = 6
 """Members of a leak that a sentence names."""
@@ -58,7 +62,7 @@ class Cohort:
         name, task, classes, dims, files: As the reader gave them.
         samples: In the order of their ordinals.
         pixel_digests: SHA-256 of decoded pixels, 64 hex digits, in the same order.
-        prepared_NCS: Integers, shape (n, channels, *spatial).
+        prepared_NCS: Integers, shape (n, channels, *spatial); in memory, or mapped read-only.
         labels: int64, shape (n,) or (n, classes) for multi-label data.
         patients: Ordinals of patients, int64, shape (n,).
         splits: Ordinals of the samples of each split, ascending.
@@ -84,16 +88,35 @@ class Cohort:
         if options.normalization == "half":
             normalization = statistics.half_range(dtype, shape[0])
         else:
-            normalization = statistics.measure(self.prepared_NCS[self.splits["train"]])
+            normalization = statistics.measure(self.prepared_NCS, self.splits["train"])
         return tokenization.build_tokenizer(options, shape, dtype, normalization)
+
+    def images(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.integer]:
+        """Chosen prepared images, shape (n, channels, *spatial), as a copy."""
+        found = self.prepared_NCS[chosen]
+        rows.release(self.prepared_NCS)
+        return found
 
     def num_patients(self, split: Split) -> int:
         """How many patients have a sample in the split."""
         return len(np.unique(self.patients[self.splits[split]]))
 
 
-def build_cohort(dataset: Dataset, options: TokenizerSection, *, allow_leaks: bool) -> Cohort:
+def build_cohort(
+    dataset: Dataset,
+    options: TokenizerSection,
+    *,
+    allow_leaks: bool,
+    store: Store | None = None,
+) -> Cohort:
     """Number, check and prepare a dataset.
+
+    Args:
+        dataset: What a reader brought.
+        options: How images are prepared.
+        allow_leaks: Whether leaks are let through.
+        store: Where images that are read on demand are kept, as one mapped file; without one, and
+            for images that are in memory already, memory holds all of them.
 
     Raises:
         DatasetError: No sample in a split, one class only, images of different shapes, or more of
@@ -116,7 +139,7 @@ def build_cohort(dataset: Dataset, options: TokenizerSection, *, allow_leaks: bo
         files=tuple(sorted(dataset.files, key=lambda file: file.path.encode())),
         samples=listed,
         pixel_digests=pixel_digests,
-        prepared_NCS=_prepare_all([dataset.images[index] for index in order], listed, options),
+        prepared_NCS=_prepare_all(dataset, order, pixel_digests, options, store),
         labels=labels if dataset.task == "multilabel" else labels[:, 0],
         patients=_number_patients(listed),
         splits=splits,
@@ -124,15 +147,8 @@ def build_cohort(dataset: Dataset, options: TokenizerSection, *, allow_leaks: bo
     )
 
 
-def digest_pixels(image: StoredArray) -> str:
-    """SHA-256 of an image's type, shape and values (little endian, row-major), as 64 hex digits."""
-    little = image.astype(image.dtype.newbyteorder("<"), copy=False)
-    header = f"pixels-v1 {little.dtype.str} {little.shape}\n".encode()
-    return hashlib.sha256(header + np.ascontiguousarray(little).tobytes()).hexdigest()
-
-
 def _order(dataset: Dataset) -> tuple[list[int], tuple[str, ...]]:
-    digests = [digest_pixels(image) for image in dataset.images]
+    digests = _digest_all(dataset.images)
     ranked = sorted(
         range(len(digests)),
         key=lambda i: (
@@ -140,6 +156,18 @@ def _order(dataset: Dataset) -> tuple[list[int], tuple[str, ...]]:
         ),
     )  # fmt: skip
     return ranked, tuple(digests[index] for index in ranked)
+
+
+def _digest_all(images: Sequence[Given]) -> Sequence[str]:
+    if isinstance(images, items.PreparedImages):
+        return images.pixel_digests
+    return [_digest(image) for image in images]
+
+
+def _digest(given: Given) -> str:
+    if isinstance(given, entry.Prepared):
+        return given.pixels
+    return pixels.digest_pixels(prepare.as_image(given).values)
 
 
 def _splits(listed: Sequence[Sample]) -> dict[Split, npt.NDArray[np.int64]]:
@@ -203,25 +231,67 @@ def _keys(leak: Leak, listed: Sequence[Sample]) -> str:
 
 
 def _prepare_all(
-    images: Sequence[StoredArray],
-    listed: Sequence[Sample],
+    dataset: Dataset,
+    order: Sequence[int],
+    digests: Sequence[str],
     options: TokenizerSection,
+    store: Store | None,
 ) -> npt.NDArray[np.integer]:
-    memory.require_room(len(images), images[0], options)
-    first = prepare.prepare(images[0], options, listed[0].key)
-    prepared = np.empty((len(images), *first.shape), first.dtype)
-    for index, image in enumerate(images):
-        one = prepare.prepare(image, options, listed[index].key)
-        if one.shape != first.shape or one.dtype != first.dtype:
+    """All images in their order: in memory, or mapped when they were read on demand."""
+    images: Sequence[Given] = dataset.images
+    if store is None or isinstance(images, list | tuple | np.ndarray):
+        return _hold_all(dataset, order, options)
+    named = digests
+    if isinstance(images, items.PreparedImages):
+        all_keys = images.keys
+        named = [all_keys[index] for index in order]
+    made = _prepare_each(dataset, order, options)
+    return rows.keep_rows(store, keys.of_rows(named, options), len(order), made)
+
+
+def _hold_all(
+    dataset: Dataset, order: Sequence[int], options: TokenizerSection
+) -> npt.NDArray[np.integer]:
+    given: Given = dataset.images[order[0]]
+    if isinstance(given, entry.Prepared):
+        like = np.moveaxis(given.values, 0, -1)
+        memory.require_room(len(order), like, TokenizerSection())
+    else:
+        memory.require_room(len(order), given, options)
+    made = _prepare_each(dataset, order, options)
+    first = next(made)
+    prepared = np.empty((len(order), *first.shape), first.dtype)
+    prepared[0] = first
+    for place, one in enumerate(made, start=1):
+        prepared[place] = one
+    return prepared
+
+
+def _prepare_each(
+    dataset: Dataset, order: Sequence[int], options: TokenizerSection
+) -> Iterator[npt.NDArray[np.integer]]:
+    """Image by image, so that one which was read on demand is let go again."""
+    kind, first_key = None, dataset.samples[order[0]].key
+    for index in order:
+        given: Given = dataset.images[index]
+        key = dataset.samples[index].key
+        one = _prepare_one(given, options, key)
+        kind = kind or (one.shape, one.dtype)
+        if (one.shape, one.dtype) != kind:
             raise errors.DatasetError(
-                where=listed[index].key,
-                expected=f"shape {first.shape} and type {first.dtype}, as in {listed[0].key}",
+                where=key,
+                expected=f"shape {kind[0]} and type {kind[1]}, as in {first_key}",
                 found=f"shape {one.shape} and type {one.dtype}",
                 remedy="set `resize` or `size` (and `channels`) under [tokenizer], "
                 "or mend the data",
             )
-        prepared[index] = one
-    return prepared
+        yield one
+
+
+def _prepare_one(given: Given, options: TokenizerSection, key: str) -> npt.NDArray[np.integer]:
+    if isinstance(given, entry.Prepared):
+        return given.values
+    return prepare.prepare(given, options, key)
 
 
 def _number_patients(listed: Sequence[Sample]) -> npt.NDArray[np.int64]:

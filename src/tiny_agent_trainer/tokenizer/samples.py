@@ -3,7 +3,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +55,8 @@ class Dataset:
         classes: Names in the order of label indices.
         dims: 2 for images, 3 for volumes.
         samples: In any order; `Cohort` puts them in theirs.
-        images: One stored array per sample, in the same order.
+        images: One per sample, in the same order, as `cohort.Given` lists them: stored arrays, or
+            images with geometry, or prepared ones; may be made on demand.
         files: Every file that was read.
     """
 
@@ -64,7 +65,7 @@ class Dataset:
     classes: tuple[str, ...]
     dims: int
     samples: Sequence[Sample]
-    images: Sequence[StoredArray]
+    images: Sequence[Any]
     files: tuple[SourceFile, ...]
 
 

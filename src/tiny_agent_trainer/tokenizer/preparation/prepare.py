@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`prepare`: every step from a decoded image to prepared integers, in its order."""
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,12 @@ from tiny_agent_trainer.tokenizer.preparation import (
     plan,
     resampling,
 )
+
+OPTIONS: Final = (
+    "intensity", "window", "percentiles", "orientation", "spacing_mm", "slices", "slice", "resize",
+    "size", "pad_value", "channels",
+)  # fmt: skip
+"""The keys of `[tokenizer]` that change what `prepare` returns."""
 
 Preparable: TypeAlias = samples.StoredArray | Image
 """An image, or its values alone when nothing is known of its geometry."""
