@@ -14,7 +14,8 @@ import resource, sys
 import numpy as np
 from pathlib import Path
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
-from tiny_agent_trainer.tokenizer import augmentation, batches, cohort, samples
+from tiny_agent_trainer.tokenizer import batches, cohort, samples
+from tiny_agent_trainer.tokenizer.augmentation import augmentation
 from tiny_agent_trainer.tokenizer.cache.store import Store
 
 COUNT, EDGE = int(sys.argv[2]), 96

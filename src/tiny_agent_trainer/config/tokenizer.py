@@ -6,29 +6,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from tiny_agent_trainer.config import section
-
-
-class AugmentationOptions(section.Section):
-    """Random changes of training images, drawn anew for every sample and epoch."""
-
-    flip_horizontal: bool = False
-    """Mirror left and right with probability 1/2; forbid it where side matters."""
-
-    flip_vertical: bool = False
-    """Mirror top and bottom with probability 1/2."""
-
-    quarter_turns: bool = False
-    """Rotate by 0, 90, 180 or 270 degrees in the image plane; needs square images."""
-
-    shift_pixels: section.NaturalInt = 0
-    """Move by up to so many whole pixels along each dimension; the border is filled with 0."""
-
-    intensity_scale: section.Fraction = 0.0
-    """Multiply the normalised input by a factor in [1 - s, 1 + s]."""
-
-    intensity_offset: section.NaturalFloat = 0.0
-    """Add to the normalised input an offset in [-o, o]."""
-
+from tiny_agent_trainer.config.augmentation import AugmentationOptions
 
 _LIMIT = 1e12
 """Larger values than any unit of medicine brings; their differences stay exact enough."""
@@ -112,4 +90,15 @@ class TokenizerSection(section.Section):
     def _check_slices(self) -> "TokenizerSection":
         if self.slices > 1 and self.channels == 3:
             raise ValueError("slices become channels: leave channels = 3 out")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _keep_sides(self) -> "TokenizerSection":
+        letters = self.orientation[-2:]
+        is_mirrored = len(letters) == 2 and letters[0] in "RL" and self.augmentation.flip_vertical
+        if self.augmentation.laterality and is_mirrored:
+            raise ValueError(
+                f"laterality = true forbids flip_vertical with orientation {self.orientation!r}: "
+                "it mirrors left and right"
+            )
         return self

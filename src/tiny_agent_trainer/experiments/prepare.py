@@ -14,7 +14,8 @@ from tiny_agent_trainer.config.trainer_config import TrainerConfig
 from tiny_agent_trainer.experiments import data_manifest
 from tiny_agent_trainer.model import build, shape
 from tiny_agent_trainer.reports.validation_report import ValidationReport
-from tiny_agent_trainer.tokenizer import augmentation, batches, cohort, samples
+from tiny_agent_trainer.tokenizer import batches, cohort, samples
+from tiny_agent_trainer.tokenizer.augmentation import augmentation
 from tiny_agent_trainer.tokenizer.cache import place
 from tiny_agent_trainer.tokenizer.samples import Split
 from tiny_agent_trainer.tokenizer.tokenization import AbstractTokenizer

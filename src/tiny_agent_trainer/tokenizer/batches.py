@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tiny_agent_trainer import randomness
-from tiny_agent_trainer.tokenizer import augmentation, cohort, samples, tokenization
+from tiny_agent_trainer.tokenizer import cohort, samples, tokenization
+from tiny_agent_trainer.tokenizer.augmentation import augmentation
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -338,7 +338,10 @@ OTHER_RESULTS = {
         'normalization = "half"', "augmentation.flip_horizontal = true",
         "augmentation.flip_vertical = true", "augmentation.quarter_turns = true",
         "augmentation.shift_pixels = 1", "augmentation.intensity_scale = 0.5",
-        "augmentation.intensity_offset = 0.5",
+        "augmentation.intensity_offset = 0.5", "augmentation.laterality = true",
+        "augmentation.rotate_degrees = 10.0", "augmentation.scale = 0.1",
+        "augmentation.elastic_pixels = 2.0", "augmentation.elastic_points = 3",
+        "augmentation.blur_passes = 1", "augmentation.gamma = 0.5", "augmentation.noise = 0.1",
     ],
     "model": [
         "layers = 4", "width = 17", 'activation = "gelu"', "dropout = 0.5", 'name = "mlp"',

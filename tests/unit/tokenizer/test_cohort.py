@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.data import PhantomOptions
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
-from tiny_agent_trainer.tokenizer import augmentation, batches, cohort, samples
+from tiny_agent_trainer.tokenizer import batches, cohort, samples
+from tiny_agent_trainer.tokenizer.augmentation import augmentation
 from tiny_agent_trainer.tokenizer.phantom import PhantomReader
 from tiny_agent_trainer.tokenizer.pixels import digest_pixels
 

@@ -16,7 +16,7 @@ from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.images import DicomOptions, ImagesOptions
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.tokenizer import batches, cohort, samples
-from tiny_agent_trainer.tokenizer.augmentation import Augmentation
+from tiny_agent_trainer.tokenizer.augmentation.augmentation import Augmentation
 from tiny_agent_trainer.tokenizer.cache import entry, items, keys
 from tiny_agent_trainer.tokenizer.cache.store import Store
 from tiny_agent_trainer.tokenizer.images import folder
