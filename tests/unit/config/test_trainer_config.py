@@ -309,7 +309,7 @@ class TestFiles:
 OTHER_PLACES = [
     '[experiment]\nname = "x"', '[experiment]\nnotes = "x"', '[experiment]\nresults_dir = "x"',
     '[experiment]\narchive_dir = "x"', '[data]\nroot = "x"', '[engine]\ncontractions = "float64"',
-    '[data]\ncache = ""', "[data]\ncache_limit_gigabytes = 1",
+    "[engine]\nloader_workers = 2", '[data]\ncache = ""', "[data]\ncache_limit_gigabytes = 1",
 ]  # fmt: skip
 OTHER_RESULTS = {
     "engine": [

@@ -158,7 +158,7 @@ class TestGamma:
         share = (images - np.float64(low)) / (high - low)
         knots = np.arange(257) / 256
         expected = low + (high - low) * np.interp(share, knots, knots**exponent)
-        # A place and a knot are rounded to 2^-16, where the curve may be as steep as its first piece.
+        # A place and a knot are rounded to 2^-16; the first piece of a curve may be the steepest.
         steepest = max(256 ** (1 - exponent), exponent)
         bound = 0.5 + (high - low) * 2.0**-16 * (steepest + 1.5)
         assert np.abs(found - expected).max() <= bound
