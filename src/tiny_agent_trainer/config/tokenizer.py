@@ -19,6 +19,23 @@ Lengths = Annotated[tuple[section.PositiveInt, ...], pydantic.Field(strict=False
 """One number per spatial dim."""
 
 
+class PatchesOptions(section.Section):
+    """Train on patches of images, such as blocks of volumes that would be too large whole."""
+
+    size: Lengths = ()
+    """Lengths of a patch along each dim ([]: whole images)."""
+
+    foreground_fraction: section.Fraction = 0.0
+    """Share of the training patches that are made to hold a voxel of the foreground."""
+
+    foreground_above: Annotated[int, pydantic.Field(ge=-(1 << 15), lt=1 << 16)] = 0
+    """What is foreground: voxels above this prepared value."""
+
+    evaluation: Literal["centre", "grid"] = "centre"
+    """`centre`: the middle patch. `grid`: the fewest patches that cover the image; their answers
+    are averaged before they become probabilities."""
+
+
 class TokenizerSection(section.Section):
     """Pre-processing and tokenization."""
 
@@ -66,6 +83,9 @@ class TokenizerSection(section.Section):
 
     normalization: Literal["train", "half"] = "train"
     """`train`: mean and deviation of the training split. `half`: 0.5 and 0.5 of the range."""
+
+    patches: PatchesOptions = PatchesOptions()
+    """Patches of images instead of whole ones; not the tokens of `kind = "patches"`."""
 
     augmentation: AugmentationOptions = AugmentationOptions()
     """Random changes of training images."""

@@ -91,12 +91,6 @@ class Cohort:
             normalization = statistics.measure(self.prepared_NCS, self.splits["train"])
         return tokenization.build_tokenizer(options, shape, dtype, normalization)
 
-    def images(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.integer]:
-        """Chosen prepared images, shape (n, channels, *spatial), as a copy."""
-        found = self.prepared_NCS[chosen]
-        rows.release(self.prepared_NCS)
-        return found
-
     def num_patients(self, split: Split) -> int:
         """How many patients have a sample in the split."""
         return len(np.unique(self.patients[self.splits[split]]))

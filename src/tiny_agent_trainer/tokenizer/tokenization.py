@@ -17,6 +17,7 @@ from jaxtyping import Float32, Integer
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
+from tiny_agent_trainer.tokenizer import cropping
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,12 +156,13 @@ def build_tokenizer(
     dtype: npt.DTypeLike,
     normalization: Normalization,
 ) -> AbstractTokenizer:
-    """The tokenizer that the configuration names.
+    """The tokenizer that the configuration names, for images of a shape or patches of them.
 
     Raises:
-        DatasetError: The patch size does not divide the image, or images that are not square are
-            to be rotated.
+        DatasetError: The patch size does not divide the image, images that are not square are
+            to be rotated, or they are smaller than the patches to be cut out.
     """
+    shape = cropping.patch_shape(shape, options.patches)
     lengths = shape[1:]
     if options.augmentation.quarter_turns and lengths[-1] != lengths[-2]:
         raise errors.DatasetError(

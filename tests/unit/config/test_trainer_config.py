@@ -339,6 +339,8 @@ OTHER_RESULTS = {
         "augmentation.flip_vertical = true", "augmentation.quarter_turns = true",
         "augmentation.shift_pixels = 1", "augmentation.intensity_scale = 0.5",
         "augmentation.intensity_offset = 0.5", "augmentation.laterality = true",
+        "patches.size = [8, 8]", "patches.foreground_fraction = 0.5",
+        "patches.foreground_above = 1", 'patches.evaluation = "grid"',
         "augmentation.rotate_degrees = 10.0", "augmentation.scale = 0.1",
         "augmentation.elastic_pixels = 2.0", "augmentation.elastic_points = 3",
         "augmentation.blur_passes = 1", "augmentation.gamma = 0.5", "augmentation.noise = 0.1",

@@ -229,7 +229,7 @@ class TestKeys:
         )  # fmt: skip
 
     def test_every_option_of_the_tokenizer_is_covered_or_changes_no_image(self):
-        others = {"kind", "patch_size", "normalization", "augmentation"}
+        others = {"kind", "patch_size", "normalization", "patches", "augmentation"}
         assert set(TokenizerSection.model_fields) == set(prepare.OPTIONS) | others
 
     def test_what_changes_it(self):
