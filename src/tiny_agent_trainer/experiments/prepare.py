@@ -74,11 +74,11 @@ def read_data(
     if data_dir is not None:
         options = options.model_copy(update={"root": str(data_dir)})
     reader: samples.Reader = parts.build_part(options, progress)
+    dataset, kept = reader.read(), None
+    if not cohort.is_in_memory(dataset):
+        kept = place.open_store(options.cache, options.cache_limit_gigabytes)
     members = cohort.build_cohort(
-        reader.read(),
-        config.tokenizer,
-        allow_leaks=options.allow_leaks,
-        store=place.open_store(options.cache, options.cache_limit_gigabytes),
+        dataset, config.tokenizer, allow_leaks=options.allow_leaks, store=kept
     )
     changes = augmentation.Augmentation(config.tokenizer.augmentation, config.engine.base_seed)
     tokenizer = members.build_tokenizer(config.tokenizer)

@@ -141,6 +141,11 @@ def build_cohort(
     )
 
 
+def is_in_memory(dataset: Dataset) -> bool:
+    """Whether the reader brought its images, rather than a way to fetch them one by one."""
+    return isinstance(dataset.images, list | tuple | np.ndarray)
+
+
 def _order(dataset: Dataset) -> tuple[list[int], tuple[str, ...]]:
     digests = _digest_all(dataset.images)
     ranked = sorted(
@@ -233,7 +238,7 @@ def _prepare_all(
 ) -> npt.NDArray[np.integer]:
     """All images in their order: in memory, or mapped when they were read on demand."""
     images: Sequence[Given] = dataset.images
-    if store is None or isinstance(images, list | tuple | np.ndarray):
+    if store is None or is_in_memory(dataset):
         return _hold_all(dataset, order, options)
     named = digests
     if isinstance(images, items.PreparedImages):

@@ -12,7 +12,8 @@ from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.tokenizer.preparation import intensity, plan, prepare
 
 _RESAMPLING_BYTES: Final = 5 * 8
-"""Bytes per value of the one image that is being resampled: five arrays of int64."""
+"""Bytes per value of the one image that is being resampled: more than its arrays before and after
+each dim need."""
 
 _MEMINFO: Final = Path("/proc/meminfo")
 _LIMITS: Final = (

@@ -178,6 +178,6 @@ def _require_lengths(lengths: Sequence[int], name: str, key: str) -> tuple[int, 
 
 
 def num_values(plan: Plan) -> int:
-    """The most values that a step holds at once, each as an integer of 64 bits."""
+    """The most values that a step holds at once."""
     steps = (plan.spaced, plan.resized)
     return max(math.prod(lengths) for lengths in steps)

@@ -2,11 +2,13 @@
 """Area and linear resampling in integers: one rounding per pixel, at the end of each dim."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from tiny_agent_trainer.exact.kernels import resample
 from tiny_agent_trainer.tokenizer import samples
 
 
@@ -83,18 +85,10 @@ def linear_taps(old: int, new: int) -> Taps:
 
 
 def _apply(image: samples.StoredArray, dim: int, taps: Taps) -> samples.StoredArray:
-    ones = (1,) * (image.ndim - dim - 1)
-    total = np.zeros((*image.shape[:dim], len(taps.indices), *image.shape[dim + 1 :]), np.int64)
-    for indices, weights in zip(taps.indices.T, taps.weights.T, strict=True):
-        part = np.take(image, indices, axis=dim).astype(np.int64)
-        part *= weights.reshape(-1, *ones)
-        total += part
-    return _divide_half_even(total, taps.total).astype(image.dtype)
-
-
-def _divide_half_even(total: npt.NDArray[np.int64], divisor: int) -> npt.NDArray[np.int64]:
-    quotient, rest = np.divmod(total, divisor)
-    twice = 2 * rest
-    up: npt.NDArray[np.bool_] = (twice > divisor) | ((twice == divisor) & (quotient % 2 == 1))
-    quotient += up
-    return quotient
+    """One dim of an image as the middle one of three."""
+    before, behind = image.shape[:dim], image.shape[dim + 1 :]
+    shape = (math.prod(before), image.shape[dim], math.prod(behind))
+    means = np.empty((shape[0], len(taps.indices), shape[2]), image.dtype)
+    values = np.ascontiguousarray(image).reshape(shape)
+    resample.weighted_means(0, len(values), values, taps.indices, taps.weights, taps.total, means)
+    return means.reshape(*before, len(taps.indices), *behind)
