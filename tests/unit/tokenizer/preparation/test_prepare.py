@@ -172,6 +172,41 @@ class TestSize:
             made(volume((3, 4, 5)), resize=(6, 2))
 
 
+@st.composite
+def options_of_volumes(draw):
+    some = st.integers(1, 9)
+    triple = st.tuples(some, some, some)
+    found = {
+        "orientation": draw(st.sampled_from(["", *ORIENTATIONS])),
+        "spacing_mm": draw(st.just(()) | st.tuples(*[st.floats(0.4, 4.0)] * 3)),
+        "slices": draw(st.sampled_from([0, 0, 1, 3])),
+        "intensity": draw(st.sampled_from(["stored", "percentile"])),
+        "channels": draw(st.sampled_from([0, 1])),
+        "pad_value": draw(st.integers(0, 9)),
+    }
+    lengths = (lambda three: three[1:]) if found["slices"] else (lambda three: three)
+    found["resize"] = draw(st.just(0) | some | triple.map(lengths))
+    found["size"] = draw(st.just(()) | triple.map(lengths))
+    return found
+
+
+@settings(max_examples=150)
+@given(options_of_volumes(), st.sampled_from([1, 3]), st.sampled_from([np.int16, np.float32]))
+def test_any_options_give_the_shape_that_was_said_or_a_named_refusal(options, channels, dtype):
+    image = Image(
+        values=np.arange(60 * channels).astype(dtype).reshape(3, 4, 5, channels),
+        spacing_mm=(2.0, 1.0, 0.5), orientation="SPL",
+    )  # fmt: skip
+    is_wide = dtype is np.float32 and options["intensity"] == "stored"
+    is_coloured = options["slices"] == 3 and channels == 3 and not options["channels"]
+    if is_wide or is_coloured:
+        with pytest.raises(errors.DatasetError):
+            made(image, **options)
+    else:
+        found = made(image, **options)
+        assert found.dtype == (np.uint16 if options["intensity"] != "stored" else np.int16)
+
+
 def test_a_length_beyond_the_limit_is_refused():
     image = Image(values=np.zeros((2, 2, 1), np.uint8))
     with pytest.raises(errors.DatasetError, match="pixels along every dim"):
