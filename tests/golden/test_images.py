@@ -7,7 +7,7 @@ Not tested here: that they are right (tests/unit/tokenizer/images, tests/referen
 import numpy as np
 import pytest
 
-from tiny_agent_trainer.tokenizer import cohort
+from tiny_agent_trainer.tokenizer import pixels
 from tiny_agent_trainer.tokenizer.images.dicom import colour, geometry, resample, windows
 
 EVERY_INT16 = np.arange(-32768, 32768, dtype=np.int16).reshape(256, 256, 1)
@@ -22,13 +22,13 @@ WINDOWS = {
 @pytest.mark.parametrize("function", WINDOWS)
 def test_windows(function):
     shown = windows.window(function, 40.0, 400.0, "x")(EVERY_INT16)
-    assert cohort.digest_pixels(shown) == WINDOWS[function]
+    assert pixels.digest_pixels(shown) == WINDOWS[function]
 
 
 def test_colours():
     every = np.arange(1 << 24, dtype=np.uint32)[:: 1 << 6]
     ybr = np.stack([every >> 16, every >> 8 & 255, every * 37 & 255], axis=-1).astype(np.uint8)
-    assert cohort.digest_pixels(colour.ybr_full_to_rgb(ybr)) == (
+    assert pixels.digest_pixels(colour.ybr_full_to_rgb(ybr)) == (
         "ac5dd57926e9b04c19628a1d6520cfdf791a5c2ff79bbaa68fb4ca396a91c36a"
     )
 
@@ -49,4 +49,4 @@ def test_resampled_stacks(dtype, digest):
         for z in (0.0, 1.1, 2.0, 3.3, 4.0, 5.0, 6.2, 7.0)
     ]  # fmt: skip
     grid = resample.to_regular(slices, geometry.stack(planes), (0.5, 0.25), "x")
-    assert cohort.digest_pixels(grid) == digest
+    assert pixels.digest_pixels(grid) == digest

@@ -17,6 +17,14 @@ class ReaderOptions(section.Part):
     root: str = pydantic.Field("", json_schema_extra=section.NOT_SEMANTIC)
     """Directory that holds the files, relative to the working directory ("": see the reader)."""
 
+    cache: str = pydantic.Field("auto", json_schema_extra=section.NOT_SEMANTIC)
+    """Directory that keeps decoded and prepared images ("": none; `auto`: the user's cache)."""
+
+    cache_limit_gigabytes: section.PositiveInt = pydantic.Field(
+        50, json_schema_extra=section.NOT_SEMANTIC
+    )
+    """The longest unused files beyond this size are removed from it."""
+
     allow_leaks: bool = False
     """Train although a patient or an image stands in two splits; every report says so."""
 

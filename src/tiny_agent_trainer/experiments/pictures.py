@@ -5,8 +5,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tiny_agent_trainer.reports.picture import Picture
-from tiny_agent_trainer.tokenizer import resampling
 from tiny_agent_trainer.tokenizer.batches import Feed
+from tiny_agent_trainer.tokenizer.preparation import resampling
 from tiny_agent_trainer.validator.predictions import Predictions
 
 EXAMPLES_PER_CLASS = 6

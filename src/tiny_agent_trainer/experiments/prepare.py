@@ -14,7 +14,9 @@ from tiny_agent_trainer.config.trainer_config import TrainerConfig
 from tiny_agent_trainer.experiments import data_manifest
 from tiny_agent_trainer.model import build, shape
 from tiny_agent_trainer.reports.validation_report import ValidationReport
-from tiny_agent_trainer.tokenizer import augmentation, batches, cohort, samples
+from tiny_agent_trainer.tokenizer import batches, cohort, samples
+from tiny_agent_trainer.tokenizer.augmentation import augmentation
+from tiny_agent_trainer.tokenizer.cache import place
 from tiny_agent_trainer.tokenizer.samples import Split
 from tiny_agent_trainer.tokenizer.tokenization import AbstractTokenizer
 from tiny_agent_trainer.training import (
@@ -80,7 +82,12 @@ def read_data(
     if data_dir is not None:
         options = options.model_copy(update={"root": str(data_dir)})
     reader: samples.Reader = parts.build_part(options, progress)
-    members = cohort.build_cohort(reader.read(), config.tokenizer, allow_leaks=options.allow_leaks)
+    dataset, kept = reader.read(), None
+    if not cohort.is_in_memory(dataset):
+        kept = place.open_store(options.cache, options.cache_limit_gigabytes)
+    members = cohort.build_cohort(
+        dataset, config.tokenizer, allow_leaks=options.allow_leaks, store=kept
+    )
     changes = augmentation.Augmentation(config.tokenizer.augmentation, config.engine.base_seed)
     tokenizer = members.build_tokenizer(config.tokenizer)
     feed = batches.Feed(

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dataset made ready: numbered by content, checked for leaks, prepared in memory.
+"""A dataset made ready: numbered by content, checked for leaks, prepared.
 
 A sample's number (its ordinal) is its rank by the digest of its decoded pixels. It does not depend
 on file names or their order, and it says nothing about a person.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,10 @@ import numpy.typing as npt
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.tokenizer import memory, statistics, tokenization
+from tiny_agent_trainer.tokenizer.cache import entry, items, keys, rows
+from tiny_agent_trainer.tokenizer.cache.store import Store
 from tiny_agent_trainer.tokenizer.leaks import find, fingerprints, leak
+from tiny_agent_trainer.tokenizer.preparation import prepare
 from tiny_agent_trainer.tokenizer.samples import (
     MASKED,
     SPLITS,
@@ -25,8 +29,12 @@ from tiny_agent_trainer.tokenizer.samples import (
     Sample,
     SourceFile,
     Split,
+    StoredArray,
     Task,
 )
+
+Given: TypeAlias = prepare.Preparable | entry.Prepared
+"""What a reader may bring as an image."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +42,11 @@ class Cohort:
     """Everything that training and validation need of the data.
 
     Attributes:
-        name, task, classes, dims, files: As the reader gave them.
+        name, task, classes, files: As the reader gave them.
+        dims: 2 for prepared images, 3 for volumes.
         samples: In the order of their ordinals.
         pixel_digests: SHA-256 of decoded pixels, 64 hex digits, in the same order.
-        prepared_NCS: Integers, shape (n, channels, *spatial).
+        prepared_NCS: Integers, shape (n, channels, *spatial); in memory, or mapped read-only.
         labels: int64, shape (n,), or (n, classes) for multi-label data, where `MASKED` is an
             unknown label; float32, shape (n,), for regression.
         patients: Ordinals of patients, int64, shape (n,).
@@ -71,7 +80,7 @@ class Cohort:
         if options.normalization == "half":
             normalization = statistics.half_range(dtype, shape[0])
         else:
-            normalization = statistics.measure(self.prepared_NCS[self.splits["train"]])
+            normalization = statistics.measure(self.prepared_NCS, self.splits["train"])
         return tokenization.build_tokenizer(options, shape, dtype, normalization)
 
     def num_patients(self, split: Split) -> int:
@@ -79,8 +88,21 @@ class Cohort:
         return len(np.unique(self.patients[self.splits[split]]))
 
 
-def build_cohort(dataset: Dataset, options: TokenizerSection, *, allow_leaks: bool) -> Cohort:
+def build_cohort(
+    dataset: Dataset,
+    options: TokenizerSection,
+    *,
+    allow_leaks: bool,
+    store: Store | None = None,
+) -> Cohort:
     """Number, check and prepare a dataset.
+
+    Args:
+        dataset: What a reader brought.
+        options: How images are prepared.
+        allow_leaks: Whether leaks are let through.
+        store: Where images that are read on demand are kept, as one mapped file; without one, and
+            for images that are in memory already, memory holds all of them.
 
     Raises:
         DatasetError: No sample in a split, one class only, images of different shapes, or more of
@@ -95,15 +117,17 @@ def build_cohort(dataset: Dataset, options: TokenizerSection, *, allow_leaks: bo
     leaks = tuple(find.find_leaks(listed, marks, dataset.task))
     if leaks and not allow_leaks:
         raise leak.refusal(leaks, listed)
+    pixel_digests = tuple(mark.pixels for mark in marks)
+    prepared = _prepare_all(dataset, order, pixel_digests, options, store)
     return Cohort(
         name=dataset.name,
         task=dataset.task,
         classes=dataset.classes,
-        dims=dataset.dims,
+        dims=prepared.ndim - 2,
         files=tuple(sorted(dataset.files, key=lambda file: file.path.encode())),
         samples=listed,
-        pixel_digests=tuple(mark.pixels for mark in marks),
-        prepared_NCS=_prepare_all(dataset, order, options),
+        pixel_digests=pixel_digests,
+        prepared_NCS=prepared,
         labels=labels,
         patients=_number_patients(listed),
         splits=splits,
@@ -112,8 +136,13 @@ def build_cohort(dataset: Dataset, options: TokenizerSection, *, allow_leaks: bo
     )
 
 
+def is_in_memory(dataset: Dataset) -> bool:
+    """Whether the reader brought its images, rather than a way to fetch them one by one."""
+    return isinstance(dataset.images, list | tuple | np.ndarray)
+
+
 def _order(dataset: Dataset) -> tuple[list[int], tuple[Fingerprint, ...]]:
-    marks = dataset.marks or tuple(fingerprints.take_all(dataset.images))
+    marks = dataset.marks or tuple(fingerprints.take_all(_stored(dataset.images)))
     ranked = sorted(
         range(len(marks)),
         key=lambda i: (
@@ -124,6 +153,11 @@ def _order(dataset: Dataset) -> tuple[list[int], tuple[Fingerprint, ...]]:
         ),
     )
     return ranked, tuple(marks[index] for index in ranked)
+
+
+def _stored(images: Sequence[prepare.Preparable]) -> Iterator[StoredArray]:
+    for image in images:
+        yield prepare.as_image(image).values
 
 
 def _splits(listed: Sequence[Sample]) -> dict[Split, npt.NDArray[np.int64]]:
@@ -177,25 +211,67 @@ def _useless(split: Split, expected: str, found: str) -> errors.DatasetError:
 
 
 def _prepare_all(
+    dataset: Dataset,
+    order: Sequence[int],
+    digests: Sequence[str],
+    options: TokenizerSection,
+    store: Store | None,
+) -> npt.NDArray[np.integer]:
+    """All images in their order: in memory, or mapped when they were read on demand."""
+    images: Sequence[Given] = dataset.images
+    if store is None or is_in_memory(dataset):
+        return _hold_all(dataset, order, options)
+    named = digests
+    if isinstance(images, items.PreparedImages):
+        all_keys = images.keys
+        named = [all_keys[index] for index in order]
+    made = _prepare_each(dataset, order, options)
+    return rows.keep_rows(store, keys.of_rows(named, options), len(order), made)
+
+
+def _hold_all(
     dataset: Dataset, order: Sequence[int], options: TokenizerSection
 ) -> npt.NDArray[np.integer]:
-    """Prepare image by image: one that is decoded on demand is let go again."""
-    stored = dataset.images[order[0]]
-    memory.require_room(len(order), stored, options)
-    first = tokenization.prepare(stored, options)
+    given: Given = dataset.images[order[0]]
+    if isinstance(given, entry.Prepared):
+        like = np.moveaxis(given.values, 0, -1)
+        memory.require_room(len(order), like, TokenizerSection())
+    else:
+        memory.require_room(len(order), given, options)
+    made = _prepare_each(dataset, order, options)
+    first = next(made)
     prepared = np.empty((len(order), *first.shape), first.dtype)
-    for place, index in enumerate(order):
-        one = tokenization.prepare(dataset.images[index], options)
-        if one.shape != first.shape or one.dtype != first.dtype:
-            kind = f"shape {first.shape} and type {first.dtype}"
-            raise errors.DatasetError(
-                where=dataset.samples[index].key,
-                expected=f"{kind}, as in {dataset.samples[order[0]].key}",
-                found=f"shape {one.shape} and type {one.dtype}",
-                remedy="set `resize` (and `channels`) under [tokenizer], or mend the data",
-            )
+    prepared[0] = first
+    for place, one in enumerate(made, start=1):
         prepared[place] = one
     return prepared
+
+
+def _prepare_each(
+    dataset: Dataset, order: Sequence[int], options: TokenizerSection
+) -> Iterator[npt.NDArray[np.integer]]:
+    """Image by image, so that one which was read on demand is let go again."""
+    kind, first_key = None, dataset.samples[order[0]].key
+    for index in order:
+        given: Given = dataset.images[index]
+        key = dataset.samples[index].key
+        one = _prepare_one(given, options, key)
+        kind = kind or (one.shape, one.dtype)
+        if (one.shape, one.dtype) != kind:
+            raise errors.DatasetError(
+                where=key,
+                expected=f"shape {kind[0]} and type {kind[1]}, as in {first_key}",
+                found=f"shape {one.shape} and type {one.dtype}",
+                remedy="set `resize` or `size` (and `channels`) under [tokenizer], "
+                "or mend the data",
+            )
+        yield one
+
+
+def _prepare_one(given: Given, options: TokenizerSection, key: str) -> npt.NDArray[np.integer]:
+    if isinstance(given, entry.Prepared):
+        return given.values
+    return prepare.prepare(given, options, key)
 
 
 def _number_patients(listed: Sequence[Sample]) -> npt.NDArray[np.int64]:

@@ -14,7 +14,7 @@ from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.data import FolderOptions
 from tiny_agent_trainer.config.images import ImagesOptions
 from tiny_agent_trainer.config.splits import ColumnOptions
-from tiny_agent_trainer.tokenizer import samples
+from tiny_agent_trainer.tokenizer import pixels, samples
 from tiny_agent_trainer.tokenizer.images.image import Image, Item, Listing, Refusal
 from tiny_agent_trainer.tokenizer.labels import attach, tables, unmatched
 from tiny_agent_trainer.tokenizer.leaks import fingerprints
@@ -185,7 +185,7 @@ class ImagesOnDemand(Sequence[samples.StoredArray]):
             return ImagesOnDemand(self._items[index], self._marks[index])
         item = self._items[index]
         stored = store(item.read(), item.key)
-        digest = fingerprints.digest_pixels(stored)
+        digest = pixels.digest_pixels(stored)
         if digest != self._marks[index].pixels:
             raise errors.DatasetError(
                 where=item.key,

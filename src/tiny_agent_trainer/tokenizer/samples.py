@@ -3,7 +3,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -75,11 +75,11 @@ class Dataset:
         classes: Names in the order of label indices; for regression the name of the target, alone.
         dims: 2 for images, 3 for volumes.
         samples: In any order; `Cohort` puts them in theirs.
-        images: One stored array per sample, in the same order; may be decoded on demand, so that
-            memory does not grow with the dataset.
+        images: One per sample, in the same order, as `cohort.Given` lists them: stored arrays, or
+            images with geometry, or prepared ones; may be made on demand.
         files: Every file that was read.
         marks: What tells images apart, in the order of samples; None where the reader has not
-            looked at their pixels.
+            looked at their pixels. Prepared images come with theirs.
         remarks: What a report must say of the data, as sentences without names, such as how many
             images were left out.
     """
@@ -89,7 +89,7 @@ class Dataset:
     classes: tuple[str, ...]
     dims: int
     samples: Sequence[Sample]
-    images: Sequence[StoredArray]
+    images: Sequence[Any]
     files: tuple[SourceFile, ...]
     marks: tuple[Fingerprint, ...] | None = None
     remarks: tuple[str, ...] = ()

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.data import PhantomOptions
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
-from tiny_agent_trainer.tokenizer import augmentation, batches, cohort, samples
-from tiny_agent_trainer.tokenizer.leaks import fingerprints
+from tiny_agent_trainer.tokenizer import batches, cohort, samples
+from tiny_agent_trainer.tokenizer.augmentation import augmentation
 from tiny_agent_trainer.tokenizer.phantom import PhantomReader
+from tiny_agent_trainer.tokenizer.pixels import digest_pixels
 
 SPLITS = ("train", "train", "train", "val", "test")
 
@@ -91,7 +92,7 @@ class TestOrdinals:
         assert list(found.pixel_digests) == sorted(found.pixel_digests)
         for ordinal, digest in enumerate(found.pixel_digests):
             stored = np.moveaxis(found.prepared_NCS[ordinal], 0, -1)
-            assert fingerprints.digest_pixels(stored) == digest
+            assert digest_pixels(stored) == digest
 
     def test_patients_are_numbered_by_their_first_sample(self, phantom):
         found = build(phantom)
@@ -110,12 +111,10 @@ class TestOrdinals:
     def test_a_pixel_digest_is_over_type_shape_and_values(self):
         pixels = np.arange(6, dtype=np.uint16).reshape(1, 6, 1)
         written = b"pixels-v1 <u2 (1, 6, 1)\n" + pixels.astype("<u2").tobytes()
-        assert fingerprints.digest_pixels(pixels) == hashlib.sha256(written).hexdigest()
-        assert fingerprints.digest_pixels(pixels.astype(">u2")) == fingerprints.digest_pixels(
-            pixels
-        )
+        assert digest_pixels(pixels) == hashlib.sha256(written).hexdigest()
+        assert digest_pixels(pixels.astype(">u2")) == digest_pixels(pixels)
         others = [pixels.reshape(6, 1, 1), pixels.astype(np.int16), pixels[:, ::-1]]
-        assert len({fingerprints.digest_pixels(a) for a in [pixels, *others]}) == 4
+        assert len({digest_pixels(a) for a in [pixels, *others]}) == 4
 
 
 class TestLeaks:

@@ -14,9 +14,8 @@ import pytest
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config import data, trainer_config
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
-from tiny_agent_trainer.tokenizer import cohort, folder, samples
+from tiny_agent_trainer.tokenizer import cohort, folder, pixels, samples
 from tiny_agent_trainer.tokenizer.images.image import Image
-from tiny_agent_trainer.tokenizer.leaks import fingerprints
 from tiny_agent_trainer.tokenizer.splits import split_file
 
 HEADER = ("image", "label", "sex", "fold")
@@ -69,7 +68,7 @@ class TestDataset:
         assert found.leaks == ()
         for ordinal, digest in enumerate(found.pixel_digests):
             stored = np.moveaxis(found.prepared_NCS[ordinal], 0, -1)
-            assert fingerprints.digest_pixels(stored) == digest
+            assert pixels.digest_pixels(stored) == digest
 
     def test_the_splits_of_a_column(self, tmp_path):
         fill(tmp_path)

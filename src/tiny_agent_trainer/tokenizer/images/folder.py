@@ -166,6 +166,7 @@ def _item(root: Path, key: str, kind: str, options: ImagesOptions) -> series.Fou
         names={"file": key, "stem": stem_of(key)},
         facts=facts,
         read=_readers(root, key, options)[kind],
+        paths=(key,),
     )
 
 

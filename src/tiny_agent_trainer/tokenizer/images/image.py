@@ -48,12 +48,14 @@ class Item:
         facts: What is known without decoding, for tables of what was found, such as {"modality":
             "CT", "rows": "512", "columns": "512", "slices": "40", "spacing_mm": "1 x 1 x 1"}.
         read: Decode it. Raises `DatasetError` with the reason where that is refused.
+        paths: Every file that `read` reads, relative to the root.
     """
 
     key: str
     names: Mapping[str, str]
     facts: Mapping[str, str]
     read: Callable[[], Image]
+    paths: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

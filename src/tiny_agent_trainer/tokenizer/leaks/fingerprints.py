@@ -6,7 +6,6 @@ the second one is clearly brighter. Noise, another brightness, another size and 
 leave most of these bits alone.
 """
 
-import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -14,6 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from tiny_agent_trainer.tokenizer import pixels
 from tiny_agent_trainer.tokenizer.samples import Fingerprint, StoredArray
 
 SMALL_EDGE: Final = 8
@@ -54,13 +54,6 @@ def take_all(images: Iterable[StoredArray]) -> Iterator[Fingerprint]:
         yield from _take_alike(waiting)
 
 
-def digest_pixels(image: StoredArray) -> str:
-    """SHA-256 of an image's type, shape and values (little endian, row-major), as 64 hex digits."""
-    little = image.astype(image.dtype.newbyteorder("<"), copy=False)
-    header = f"pixels-v1 {little.dtype.str} {little.shape}\n".encode()
-    return hashlib.sha256(header + np.ascontiguousarray(little).tobytes()).hexdigest()
-
-
 def hash_looks(images_NSC: npt.NDArray[np.integer]) -> list[bytes]:
     """Of each image the small hash, then the large one; b"" where it is too small or too plain.
 
@@ -93,7 +86,7 @@ def _take_alike(images: Sequence[StoredArray]) -> Iterator[Fingerprint]:
     alone = images[0][None]
     hashed = hash_looks(alone if len(images) == 1 else np.stack(images))
     for image, looks in zip(images, hashed, strict=True):
-        yield Fingerprint(pixels=digest_pixels(image), looks=looks)
+        yield Fingerprint(pixels=pixels.digest_pixels(image), looks=looks)
 
 
 def _flatten(images_NSC: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:

@@ -144,6 +144,7 @@ def _volume_item(root: Path, group: Sequence[headers.Header], options: DicomOpti
         names={**_names(first), "sop_uid": ""},
         facts={**_facts(first), "files": str(len(group)), **facts},
         read=functools.partial(reading.read_series, root, keys, options),
+        paths=keys,
     )
 
 
@@ -180,6 +181,7 @@ def _file_item(root: Path, header: headers.Header, options: DicomOptions) -> ima
         names=_names(header),
         facts={**_facts(header), **facts},
         read=functools.partial(reading.read_file, root, header.key, options),
+        paths=(header.key,),
     )
 
 
