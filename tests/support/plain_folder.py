@@ -33,7 +33,7 @@ def item_of(root, path):
     names = {"file": key, "stem": path.stem}
     if "_" in path.stem:
         names["patient_id"] = path.stem.split("_")[0]
-    return Item(key=key, names=names, facts={}, read=lambda: read(path, key))
+    return Item(key=key, names=names, facts={}, read=lambda: read(path, key), paths=(key,))
 
 
 def list_folder(root, options, progress):

@@ -46,8 +46,8 @@ class TokenizerSection(section.Section):
     """Edge of a patch in pixels (voxels), for `patches`; divides every edge of the image."""
 
     intensity: Literal["stored", "window", "percentile"] = "stored"
-    """`stored`: integers of at most 16 bits as they are. `window`, `percentile`: a range of values
-    becomes 0 to 65535."""
+    """`stored`: integers of at most 16 bits as they are, also out of wider types. `window`,
+    `percentile`: a range of values becomes 0 to 65535."""
 
     window: Annotated[tuple[Value, ...], pydantic.Field(strict=False, max_length=2)] = ()
     """Lowest and highest value of the range, in the image's unit, such as Hounsfield units."""

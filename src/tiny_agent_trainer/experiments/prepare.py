@@ -10,13 +10,16 @@ import numpy as np
 from torch import nn
 
 from tiny_agent_trainer import errors
+from tiny_agent_trainer.config import data as data_options
+from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.config.trainer_config import TrainerConfig
 from tiny_agent_trainer.experiments import data_manifest
 from tiny_agent_trainer.model import build, shape
 from tiny_agent_trainer.reports.validation_report import ValidationReport
 from tiny_agent_trainer.tokenizer import batches, cohort, samples
 from tiny_agent_trainer.tokenizer.augmentation import augmentation
-from tiny_agent_trainer.tokenizer.cache import place
+from tiny_agent_trainer.tokenizer.cache import items, place
+from tiny_agent_trainer.tokenizer.cache.store import Store
 from tiny_agent_trainer.tokenizer.samples import Split
 from tiny_agent_trainer.tokenizer.tokenization import AbstractTokenizer
 from tiny_agent_trainer.training import (
@@ -81,10 +84,7 @@ def read_data(
     options = config.data
     if data_dir is not None:
         options = options.model_copy(update={"root": str(data_dir)})
-    reader: samples.Reader = parts.build_part(options, progress)
-    dataset, kept = reader.read(), None
-    if not cohort.is_in_memory(dataset):
-        kept = place.open_store(options.cache, options.cache_limit_gigabytes)
+    dataset, kept = _read(options, config.tokenizer, progress)
     members = cohort.build_cohort(
         dataset, config.tokenizer, allow_leaks=options.allow_leaks, store=kept
     )
@@ -98,6 +98,20 @@ def read_data(
     )
     manifest = data_manifest.encode_data_manifest(members, tokenizer.normalization)
     return PreparedData(feed=feed, manifest=manifest, folder=data_dir)
+
+
+def _read(
+    options: data_options.DataSection, preparation: TokenizerSection, progress: samples.Progress
+) -> tuple[samples.Dataset, Store | None]:
+    """The dataset, and where its images are kept; None where memory holds them."""
+    reader: samples.Reader = parts.build_part(options, progress)
+    if isinstance(reader, items.PreparingReader):
+        kept = place.open_store(options.cache, options.cache_limit_gigabytes)
+        return reader.preparing(preparation, kept).read(), kept
+    dataset = reader.read()
+    if cohort.is_in_memory(dataset):
+        return dataset, None
+    return dataset, place.open_store(options.cache, options.cache_limit_gigabytes)
 
 
 def build_network(

@@ -219,6 +219,8 @@ def _prepare_all(
 ) -> npt.NDArray[np.integer]:
     """All images in their order: in memory, or mapped when they were read on demand."""
     images: Sequence[Given] = dataset.images
+    if isinstance(images, items.PreparedImages):
+        images.require_prepared_by(options)
     if store is None or is_in_memory(dataset):
         return _hold_all(dataset, order, options)
     named = digests
@@ -232,14 +234,13 @@ def _prepare_all(
 def _hold_all(
     dataset: Dataset, order: Sequence[int], options: TokenizerSection
 ) -> npt.NDArray[np.integer]:
-    given: Given = dataset.images[order[0]]
-    if isinstance(given, entry.Prepared):
-        like = np.moveaxis(given.values, 0, -1)
-        memory.require_room(len(order), like, TokenizerSection())
-    else:
-        memory.require_room(len(order), given, options)
     made = _prepare_each(dataset, order, options)
-    first = next(made)
+    if isinstance(dataset.images, items.PreparedImages):
+        first = next(made)
+        memory.require_room(len(order), np.moveaxis(first, 0, -1), TokenizerSection())
+    else:
+        memory.require_room(len(order), dataset.images[order[0]], options)
+        first = next(made)
     prepared = np.empty((len(order), *first.shape), first.dtype)
     prepared[0] = first
     for place, one in enumerate(made, start=1):

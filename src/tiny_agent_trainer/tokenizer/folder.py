@@ -6,16 +6,17 @@ import dataclasses
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, overload
-
-import numpy as np
+from typing import Any, Final
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.data import FolderOptions
 from tiny_agent_trainer.config.images import ImagesOptions
 from tiny_agent_trainer.config.splits import ColumnOptions
-from tiny_agent_trainer.tokenizer import pixels, samples
-from tiny_agent_trainer.tokenizer.images.image import Image, Item, Listing, Refusal
+from tiny_agent_trainer.config.tokenizer import TokenizerSection
+from tiny_agent_trainer.tokenizer import samples
+from tiny_agent_trainer.tokenizer.cache import entry, items
+from tiny_agent_trainer.tokenizer.cache.store import Store
+from tiny_agent_trainer.tokenizer.images.image import Image, Listing, Refusal
 from tiny_agent_trainer.tokenizer.labels import attach, tables, unmatched
 from tiny_agent_trainer.tokenizer.leaks import fingerprints
 from tiny_agent_trainer.tokenizer.splits import division
@@ -23,7 +24,6 @@ from tiny_agent_trainer.tokenizer.splits import division
 ListFolder = Callable[[Path, ImagesOptions, samples.Progress], Listing]
 
 _SHOWN: Final = 20
-_STORED: Final = (np.uint8, np.uint16, np.int16)
 
 
 def _list_folder(root: Path, options: ImagesOptions, progress: samples.Progress) -> Listing:
@@ -41,17 +41,24 @@ class FolderReader:
         options: The section of the configuration.
         progress: Told how far reading is.
         list_folder: Finds the images below a root.
+        preparation: How images are prepared.
+        store: Where prepared images are kept; None to keep none and decode them twice.
     """
 
     options: FolderOptions
     progress: samples.Progress = samples.silent
     list_folder: ListFolder = _list_folder
+    preparation: TokenizerSection = dataclasses.field(default_factory=TokenizerSection)
+    store: Store | None = None
+
+    def preparing(self, preparation: TokenizerSection, store: Store | None) -> "FolderReader":
+        """As `items.PreparingReader` says."""
+        return dataclasses.replace(self, preparation=preparation, store=store)
 
     def read(self) -> samples.Dataset:
         """List images, join labels, look at every image once, divide.
 
-        The images of the dataset are decoded again whenever they are asked for; only what tells
-        them apart is kept.
+        An image that the store holds is not decoded; memory holds none of them.
 
         Raises:
             DatasetMissingError: The folder, the table or the split file is not here.
@@ -68,15 +75,24 @@ class FolderReader:
             unmatched.require_none(found, root)
         elif found.without_row or found.without_image:
             unmatched.write_list(found, root)
-        seen, useless = self._look_at_all(found.images)
+        looker = items.Looker(
+            store=self.store,
+            root=root,
+            decoding=self.options.images,
+            preparation=self.preparation,
+            noter=_NOTER,
+        )
+        seen, useless = self._look_at_all(looker, found.images)
         self._require_none(useless)
         remarks = [*unmatched.remarks(found), *_remarks([*refused, *useless], seen)]
-        return self._build(found, seen, table, root, tuple(remarks))
+        prepared = items.PreparedImages(looker, [one.seen for one in seen])
+        return self._build(found, seen, prepared, table, root, tuple(remarks))
 
     def _build(
         self,
         found: attach.Attached,
         seen: Sequence["_Seen"],
+        prepared: items.PreparedImages,
         table: tables.Table,
         root: Path,
         remarks: tuple[str, ...],
@@ -108,19 +124,19 @@ class FolderReader:
                 )
                 for image, split in zip(images, splits, strict=True)
             ],
-            images=ImagesOnDemand([image.item for image in images], marks),
+            images=prepared,
             files=(table.file, *files.values()),
             marks=marks,
             remarks=remarks,
         )
 
     def _look_at_all(
-        self, images: Sequence[attach.Labelled]
+        self, looker: items.Looker, images: Sequence[attach.Labelled]
     ) -> tuple[list["_Seen"], list[Refusal]]:
         seen, useless = [], []
         for done, labelled in enumerate(images, start=1):
             try:
-                seen.append(_look_at(labelled))
+                seen.append(_look_at(looker, labelled))
             except errors.DatasetError as error:
                 useless.append(Refusal(key=labelled.item.key, reason=str(error)))
             self.progress("reading images", done, len(images))
@@ -150,90 +166,39 @@ class FolderReader:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """What is kept of an image that was decoded once."""
+    """What is kept of an image that was looked at once."""
 
     labelled: attach.Labelled
+    seen: items.Seen
     mark: samples.Fingerprint
     dims: int
     files: tuple[samples.SourceFile, ...]
     remarks: tuple[str, ...]
 
 
-class ImagesOnDemand(Sequence[samples.StoredArray]):
-    """Images that are decoded when they are asked for, and not kept.
-
-    Args:
-        items: Where they come from.
-        marks: What they looked like when they were first seen.
-
-    Raises:
-        DatasetError: When asked for an image that is not any more what it was.
-    """
-
-    def __init__(self, items: Sequence[Item], marks: Sequence[samples.Fingerprint]) -> None:
-        self._items, self._marks = items, marks
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    @overload
-    def __getitem__(self, index: int) -> samples.StoredArray: ...
-    @overload
-    def __getitem__(self, index: slice) -> "ImagesOnDemand": ...
-    def __getitem__(self, index: int | slice) -> "samples.StoredArray | ImagesOnDemand":
-        if isinstance(index, slice):
-            return ImagesOnDemand(self._items[index], self._marks[index])
-        item = self._items[index]
-        stored = store(item.read(), item.key)
-        digest = pixels.digest_pixels(stored)
-        if digest != self._marks[index].pixels:
-            raise errors.DatasetError(
-                where=item.key,
-                expected=f"the pixels that were read before, {self._marks[index].pixels}",
-                found=digest,
-                remedy="leave the files alone while they are read, then run again",
-            )
-        return stored
-
-
-def store(image: Image, key: str) -> samples.StoredArray:
-    """The values of an image as the rest of the house takes them, without changing one.
-
-    Wider integers and floats are taken where every value is a whole number that int16 or uint16
-    holds, such as Hounsfield units.
-
-    Raises:
-        DatasetError: Some value is not.
-    """
-    values = image.values
-    if values.dtype in _STORED:
-        return values
-    low, high = values.min(), values.max()
-    for kind in (np.int16, np.uint16):
-        limits = np.iinfo(kind)
-        # NaN fails both comparisons, so that nothing is cast that has no integer.
-        if low >= limits.min and high <= limits.max:
-            whole = values.astype(kind)
-            if (whole == values).all():
-                return whole
-    raise errors.DatasetError(
-        where=key,
-        expected="whole numbers of at most 16 bits",
-        found=f"{values.dtype} from {low} to {high}",
-        remedy="rescale the values under [data.images], or store them as integers",
-    )
-
-
-def _look_at(labelled: attach.Labelled) -> _Seen:
-    image = labelled.item.read()
-    stored = store(image, labelled.item.key)
+def _look_at(looker: items.Looker, labelled: attach.Labelled) -> _Seen:
+    seen = looker.look(labelled.item)
+    facts: Any = seen.facts
     return _Seen(
         labelled=labelled,
-        mark=fingerprints.take(stored),
-        dims=stored.ndim - 1,
-        files=image.files,
-        remarks=image.remarks,
+        seen=seen,
+        mark=samples.Fingerprint(pixels=seen.pixels, looks=bytes.fromhex(facts["looks"])),
+        dims=facts["dims"],
+        files=seen.files,
+        remarks=tuple(facts["remarks"]),
     )
+
+
+def _note(image: Image) -> entry.Facts:
+    return {
+        "dims": image.values.ndim - 1,
+        "looks": fingerprints.looks_of(image.values).hex(),
+        "remarks": list(image.remarks),
+        "decoder": image.decoder,
+    }
+
+
+_NOTER: Final = items.Noter(name="fingerprint-v1", note=_note)
 
 
 def _common_dims(seen: Sequence[_Seen]) -> int:

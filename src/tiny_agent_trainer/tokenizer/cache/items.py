@@ -4,7 +4,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Protocol, overload, runtime_checkable
 
 from tiny_agent_trainer import digests, errors
 from tiny_agent_trainer.config.images import ImagesOptions
@@ -123,10 +123,14 @@ class PreparedImages(Sequence[entry.Prepared]):
         """What each of them is kept under."""
         return tuple(seen.key for seen in self._seen)
 
-    @property
-    def pixel_digests(self) -> tuple[str, ...]:
-        """SHA-256 of the decoded pixels of each of them."""
-        return tuple(seen.pixels for seen in self._seen)
+    def require_prepared_by(self, options: TokenizerSection) -> None:
+        """Refuse to be taken for images that other options prepared.
+
+        Raises:
+            ValueError: Their reader was not told these options (`PreparingReader`).
+        """
+        if keys.of_preparation(self._looker.preparation) != keys.of_preparation(options):
+            raise ValueError("the reader prepared its images by other options")
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -139,6 +143,14 @@ class PreparedImages(Sequence[entry.Prepared]):
         if isinstance(index, slice):
             return PreparedImages(self._looker, self._seen[index])
         return self._looker.fetch(self._seen[index])
+
+
+@runtime_checkable
+class PreparingReader(samples.Reader, Protocol):
+    """A reader that prepares images when it looks at them, so that it decodes each only once."""
+
+    def preparing(self, preparation: TokenizerSection, store: Store | None) -> samples.Reader:
+        """The same reader, whose images are prepared by these options and kept in this store."""
 
 
 def _digest_file(root: Path, key: str) -> samples.SourceFile:

@@ -23,7 +23,7 @@ _DECODERS: Final = (
     "pylibjpeg-rle", "python-gdcm",
 )  # fmt: skip
 
-_ROOMS: Final = ("images", "preparation", "cache")
+_ROOMS: Final = ("images", "preparation", "cache", "leaks")
 
 
 def of_image(
@@ -44,7 +44,7 @@ def of_image(
         "image",
         [file.sha256 for file in files],
         section.semantic_values(decoding),
-        _preparation(preparation),
+        of_preparation(preparation),
         facts,
         _makers(),
     )
@@ -57,21 +57,22 @@ def of_rows(images: Sequence[str], preparation: TokenizerSection) -> str:
         images: The key of each of them, or the digest of its pixels.
         preparation: How they are prepared.
     """
-    return _digest("rows", list(images), _preparation(preparation), _makers())
+    return _digest("rows", list(images), of_preparation(preparation), _makers())
+
+
+def of_preparation(options: TokenizerSection) -> canonical.JsonValue:
+    """The options that change a prepared image, as JSON values."""
+    values = section.semantic_values(options)
+    return {name: values[name] for name in prepare.OPTIONS}
 
 
 def _digest(*parts: canonical.JsonValue) -> str:
     return digests.sha256_hex(canonical.encode(["tiny-agent-trainer/prepared", VERSION, *parts]))
 
 
-def _preparation(options: TokenizerSection) -> canonical.JsonValue:
-    values = section.semantic_values(options)
-    return {name: values[name] for name in prepare.OPTIONS}
-
-
 @functools.cache
 def _makers() -> tuple[str, ...]:
-    """Versions of decoders, and the digest of the source that decodes and prepares."""
+    """Versions of decoders, and the digest of the source that decodes, prepares and notes."""
     found = []
     for name in _DECODERS:
         try:
@@ -85,6 +86,7 @@ def _digest_source() -> str:
     digest = hashlib.sha256()
     root = Path(__file__).parents[1]
     paths = [path for room in _ROOMS for path in (root / room).rglob("*.py")]
+    paths.append(root / "pixels.py")
     for path in sorted(paths):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)

@@ -8,12 +8,13 @@ leave most of these bits alone.
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from tiny_agent_trainer.tokenizer import pixels
+from tiny_agent_trainer.tokenizer.preparation import intensity
 from tiny_agent_trainer.tokenizer.samples import Fingerprint, StoredArray
 
 SMALL_EDGE: Final = 8
@@ -54,6 +55,11 @@ def take_all(images: Iterable[StoredArray]) -> Iterator[Fingerprint]:
         yield from _take_alike(waiting)
 
 
+def looks_of(values: npt.NDArray[Any]) -> bytes:
+    """The perceptual hash of one image of any type, shape (*spatial, channels), finite."""
+    return hash_looks(_at_most_16_bits(values)[None])[0]
+
+
 def hash_looks(images_NSC: npt.NDArray[np.integer]) -> list[bytes]:
     """Of each image the small hash, then the large one; b"" where it is too small or too plain.
 
@@ -83,10 +89,19 @@ def _fits(waiting: Sequence[StoredArray], image: StoredArray) -> bool:
 
 
 def _take_alike(images: Sequence[StoredArray]) -> Iterator[Fingerprint]:
-    alone = images[0][None]
-    hashed = hash_looks(alone if len(images) == 1 else np.stack(images))
+    if len(images) == 1:
+        hashed = [looks_of(images[0])]
+    else:
+        hashed = hash_looks(np.stack([_at_most_16_bits(image) for image in images]))
     for image, looks in zip(images, hashed, strict=True):
         yield Fingerprint(pixels=pixels.digest_pixels(image), looks=looks)
+
+
+def _at_most_16_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.integer]:
+    """Values whose sums are exact: those of a wider type are brought to the range of uint16."""
+    if values.dtype.kind != "f" and values.dtype.itemsize <= 2:
+        return values
+    return intensity.apply_window(values, float(values.min()), float(values.max()))
 
 
 def _flatten(images_NSC: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:

@@ -24,16 +24,19 @@ _VALUES_AT_ONCE: Final = 1 << 18
 def rescale(values: npt.NDArray[Any], options: TokenizerSection, key: str) -> samples.StoredArray:
     """Values of an image as integers of at most 16 bits.
 
+    Wider integers and floats count as stored ones where every value is a whole number that int16 or
+    uint16 holds, such as Hounsfield units.
+
     Args:
         values: Integers or floats, finite, any shape.
         options: `intensity`, `window` and `percentiles`.
         key: The image, for messages.
 
     Raises:
-        DatasetError: Values are to be kept as stored and are not integers of at most 16 bits.
+        DatasetError: Values are to be kept as stored and some is no integer of at most 16 bits.
     """
     if options.intensity == "stored":
-        return _require_stored(values, key)
+        return _as_stored(values, key)
     if options.intensity == "window":
         low, high = options.window
     else:
@@ -42,8 +45,9 @@ def rescale(values: npt.NDArray[Any], options: TokenizerSection, key: str) -> sa
 
 
 def prepared_dtype(dtype: npt.DTypeLike, options: TokenizerSection) -> np.dtype[Any]:
-    """The type that `rescale` gives to values of a type."""
-    return np.dtype(dtype if options.intensity == "stored" else np.uint16)
+    """The type that `rescale` gives to values of a type, or one of its size."""
+    is_kept = options.intensity == "stored" and np.dtype(dtype) in _STORED
+    return np.dtype(dtype if is_kept else np.uint16)
 
 
 def apply_window(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint16]:
@@ -82,13 +86,21 @@ def percentiles_of(values: npt.NDArray[Any], shares: Sequence[float]) -> list[fl
     return [float(ordered[rank]) for rank in ranks]
 
 
-def _require_stored(values: npt.NDArray[Any], key: str) -> samples.StoredArray:
+def _as_stored(values: npt.NDArray[Any], key: str) -> samples.StoredArray:
     if values.dtype in _STORED:
         return values
+    low, high = values.min(), values.max()
+    for kind in (np.int16, np.uint16):
+        limits = np.iinfo(kind)
+        # NaN fails both comparisons, so that nothing is cast that has no integer.
+        if low >= limits.min and high <= limits.max:
+            whole = values.astype(kind)
+            if (whole == values).all():
+                return whole
     raise errors.DatasetError(
         where=key,
-        expected="integers of at most 16 bits",
-        found=f"values of type {values.dtype}",
+        expected="whole numbers of at most 16 bits",
+        found=f"{values.dtype} from {low} to {high}",
         remedy='write intensity = "window" with window = [low, high], or intensity = "percentile", '
         "under [tokenizer]",
     )

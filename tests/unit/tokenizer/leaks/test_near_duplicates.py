@@ -36,6 +36,15 @@ def looks(image):
     return fingerprints.hash_looks(image[None])[0]
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_the_type_of_values_has_no_influence_on_looks(dtype):
+    image = scene(1)
+    image[0, 0], image[0, 1] = 0, 255
+    assert fingerprints.looks_of(image.astype(dtype)) == looks(image) != b""
+    shifted = image.astype(dtype) * dtype(-3) + dtype(100)
+    assert fingerprints.looks_of(shifted * dtype(-1)) == looks(image)
+
+
 def are_near(one, other):
     return near.find_groups([looks(one), looks(other)], [0, 2]) == [[0, 1]]
 

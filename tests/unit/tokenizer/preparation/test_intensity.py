@@ -63,12 +63,35 @@ def test_the_size_of_a_piece_has_no_influence(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
 def test_wide_values_need_a_window(dtype):
-    values = np.array([1, 2, 3], dtype)
+    values = np.array([10000, 40000, 70000], dtype)
     with pytest.raises(errors.DatasetError, match="intensity") as caught:
         intensity.rescale(values, TokenizerSection(), "a/b")
     assert caught.value.where == "a/b"
     options = TokenizerSection(intensity="percentile", percentiles=(0, 100))
     assert intensity.rescale(values, options, "a/b").tolist() == [0, 32768, 65535]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (np.array([[-1024.0, 3071.0]], np.float32), np.int16),
+        (np.array([[0, 65535]], np.int32), np.uint16),
+        (np.array([[0, 7]], np.int32), np.int16),
+    ],
+)
+def test_whole_numbers_of_wider_types_are_stored_exactly(values, dtype):
+    stored = intensity.rescale(values, TokenizerSection(), "k")
+    assert stored.dtype == dtype
+    assert (stored == values).all()
+    assert intensity.prepared_dtype(values.dtype, TokenizerSection()).itemsize == 2
+
+
+@pytest.mark.parametrize(
+    "values", [[0.5, 1.0], [-1.0, 40000.0], [np.nan, 1.0], [np.inf, 1.0], [0.0, 65536.0]]
+)
+def test_other_numbers_are_refused(values):
+    with pytest.raises(errors.DatasetError, match="whole numbers of at most 16 bits"):
+        intensity.rescale(np.array([values], np.float32), TokenizerSection(), "k")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16])

@@ -193,10 +193,10 @@ def options_of_volumes(draw):
 @settings(max_examples=150)
 @given(options_of_volumes(), st.sampled_from([1, 3]), st.sampled_from([np.int16, np.float32]))
 def test_any_options_give_the_shape_that_was_said_or_a_named_refusal(options, channels, dtype):
-    image = Image(
-        values=np.arange(60 * channels).astype(dtype).reshape(3, 4, 5, channels),
-        spacing_mm=(2.0, 1.0, 0.5), orientation="SPL",
-    )  # fmt: skip
+    values = np.arange(60 * channels).astype(dtype).reshape(3, 4, 5, channels)
+    if dtype is np.float32:
+        values += np.float32(0.5)
+    image = Image(values=values, spacing_mm=(2.0, 1.0, 0.5), orientation="SPL")
     is_wide = dtype is np.float32 and options["intensity"] == "stored"
     is_coloured = options["slices"] == 3 and channels == 3 and not options["channels"]
     if is_wide or is_coloured:
