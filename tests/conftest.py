@@ -11,6 +11,7 @@ from hypothesis import settings
 from tiny_agent_trainer import canonical, digests
 from tiny_agent_trainer.experiments.run_directory import journal, manifest, status
 from tiny_agent_trainer.meta import chronicle, records, ustar
+from tiny_agent_trainer.tokenizer.cache import place
 
 # A busy machine is no fault of the code: time is measured in benchmarks/, not by Hypothesis.
 settings.register_profile("any machine", deadline=None, print_blob=True)
@@ -104,6 +105,14 @@ def make_run():
 def small_run(tmp_path):
     """A small sealed run in `experiments/results`."""
     return make_small_run(tmp_path / "experiments" / "results")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def prepared_images_of_the_tests(tmp_path_factory):
+    """Tests neither use nor fill the prepared images of who runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(place.VARIABLE, str(tmp_path_factory.mktemp("prepared")))
+        yield
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tiny_agent_trainer.cli import main as command_line
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "tiny_agent_trainer"
 FLOORS = {path.parent for path in PACKAGE.glob("*/__init__.py")}
-SUBROOMS = {path.parent for path in PACKAGE.glob("*/*/spec.md")}
+SUBROOMS = {path.parent for path in PACKAGE.glob("*/*/**/spec.md")}
 ROOMS = sorted(path.relative_to(PACKAGE).as_posix() for path in FLOORS | SUBROOMS)
 MAX_LINES = 400
 BANNED_NAMES = {"utils", "helpers", "common", "base", "manager"}

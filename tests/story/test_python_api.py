@@ -11,8 +11,8 @@ import torch
 
 import tiny_agent_trainer as trainer
 from tiny_agent_trainer.config.data import PhantomOptions
-from tiny_agent_trainer.tokenizer import tokenization
 from tiny_agent_trainer.tokenizer.phantom import PhantomReader
+from tiny_agent_trainer.tokenizer.preparation import prepare
 
 CONFIG = """
 [engine]
@@ -32,7 +32,7 @@ def test_a_loaded_run_predicts_what_its_predictions_file_says(tmp_path: Path) ->
     loaded = trainer.load(finished.path)
     dataset = PhantomReader(PhantomOptions(patients=30, image_size=16)).read()
     tests = [i for i, sample in enumerate(dataset.samples) if sample.split == "test"]
-    stored = [tokenization.prepare(dataset.images[i], loaded.config.tokenizer) for i in tests]
+    stored = [prepare.prepare(dataset.images[i], loaded.config.tokenizer) for i in tests]
     with torch.no_grad():
         logits = loaded.network(torch.from_numpy(loaded.tokenizer.encode(np.stack(stored))))
     found = sorted(torch.softmax(logits, 1)[:, 1].tolist())

@@ -9,6 +9,7 @@ import typer
 from tiny_agent_trainer import __version__, errors
 from tiny_agent_trainer.cli import (
     archive,
+    cache,
     chronicle,
     compare,
     doctor,
@@ -37,6 +38,7 @@ app.command("show")(show.show)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
 app.add_typer(chronicle.app, name="chronicle")
+app.add_typer(cache.app, name="cache")
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tiny_agent_trainer.experiments.run import FinishedRun
+    from tiny_agent_trainer.reports.validation_report import ValidationReport
 
 
 def describe(finished: "FinishedRun") -> str:
@@ -20,9 +21,7 @@ def describe(finished: "FinishedRun") -> str:
         )
     lines = [f"run         {run}", f"run_digest  {finished.run_digest}"]
     if finished.test is not None:
-        auroc = finished.test.value("auroc")
-        shown = "undefined" if auroc is None else f"{auroc:.4f}"
-        lines.append(f"test AUC    {shown}  ({finished.test.num_samples} images)")
+        lines.append(_describe_test(finished.test))
     lines += [
         f"look        {command('tiny-agent-trainer')} show {run}",
         f"            open {run}/report.html",
@@ -30,6 +29,16 @@ def describe(finished: "FinishedRun") -> str:
         f"verify      {command('verifier')} {run}",
     ]
     return "\n".join(lines)
+
+
+def _describe_test(test: "ValidationReport") -> str:
+    """The most telling figure: the AUC of classes, else the first of the report."""
+    is_ranked = "auroc" in test.metric_names
+    name = "auroc" if is_ranked else test.metric_names[0]
+    value = test.value(name)
+    shown = "undefined" if value is None else f"{value:.4f}"
+    title = f"test {'AUC' if is_ranked else name.upper()}"
+    return f"{title:<12}{shown}  ({test.num_samples} images)"
 
 
 def command(name: str) -> str:

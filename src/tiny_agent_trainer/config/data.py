@@ -6,6 +6,9 @@ from typing import Annotated, ClassVar, Literal
 import pydantic
 
 from tiny_agent_trainer.config import section
+from tiny_agent_trainer.config.images import ImagesOptions
+from tiny_agent_trainer.config.labels import LabelSection
+from tiny_agent_trainer.config.splits import FractionsOptions, SplitOptions, SplitSection
 
 
 class ReaderOptions(section.Part):
@@ -14,27 +17,16 @@ class ReaderOptions(section.Part):
     root: str = pydantic.Field("", json_schema_extra=section.NOT_SEMANTIC)
     """Directory that holds the files, relative to the working directory ("": see the reader)."""
 
+    cache: str = pydantic.Field("auto", json_schema_extra=section.NOT_SEMANTIC)
+    """Directory that keeps decoded and prepared images ("": none; `auto`: the user's cache)."""
+
+    cache_limit_gigabytes: section.PositiveInt = pydantic.Field(
+        50, json_schema_extra=section.NOT_SEMANTIC
+    )
+    """The longest unused files beyond this size are removed from it."""
+
     allow_leaks: bool = False
     """Train although a patient or an image stands in two splits; every report says so."""
-
-
-class SplitOptions(section.Section):
-    """How patients are divided when the data do not come divided."""
-
-    seed: section.Seed = 0
-    """Which division; apart from `base_seed`, so that a new `base_seed` keeps the test set."""
-
-    validation_fraction: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.15
-    """Share of the patients that the best epoch is chosen on."""
-
-    test_fraction: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.15
-    """Share of the patients that the result is measured on, once."""
-
-    @pydantic.model_validator(mode="after")
-    def _leave_some_for_training(self) -> "SplitOptions":
-        if self.validation_fraction + self.test_fraction >= 1:
-            raise ValueError("validation_fraction + test_fraction leave nothing for training")
-        return self
 
 
 class PhantomOptions(ReaderOptions):
@@ -115,10 +107,32 @@ class ImageFolderOptions(ReaderOptions):
     """How patients are divided when neither folders nor a column say it."""
 
 
+class FolderOptions(ReaderOptions):
+    """Medical images of any format below a folder, labelled by a table."""
+
+    builder: ClassVar[str] = "tiny_agent_trainer.tokenizer.folder:FolderReader"
+
+    reader: Literal["folder"]
+    """A folder of DICOM, NIfTI, PNG and other images, and a table of labels."""
+
+    labels: LabelSection
+    """The table, and how it is to be read."""
+
+    images: ImagesOptions = ImagesOptions()
+    """Which files are taken, and how each becomes an image."""
+
+    split: SplitSection = FractionsOptions()
+    """How patients are divided."""
+
+    on_refused: Literal["refuse", "list"] = "refuse"
+    """Files that cannot be used: `refuse` them all, or `list` them and go on without."""
+
+
 DataSection = Annotated[
     Annotated[PhantomOptions, pydantic.Tag("phantom")]
     | Annotated[MedmnistOptions, pydantic.Tag("medmnist")]
-    | Annotated[ImageFolderOptions, pydantic.Tag("image_folder")],
+    | Annotated[ImageFolderOptions, pydantic.Tag("image_folder")]
+    | Annotated[FolderOptions, pydantic.Tag("folder")],
     section.chosen_by("reader", default="phantom"),
 ]
 """The listing of readers: a new one adds its class here."""

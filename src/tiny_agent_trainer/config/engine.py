@@ -59,6 +59,12 @@ class EngineSection(section.Section):
     ] = 1
     """Processes that divide the shards of a step among them (exact arithmetic only)."""
 
+    loader_workers: Annotated[
+        int, pydantic.Field(ge=0, le=64, json_schema_extra=section.NOT_SEMANTIC)
+    ] = 0
+    """Threads that prepare the next batches while a step is under way (0: none); no bit depends on
+    it."""
+
     checkpoint_every: Annotated[
         str, pydantic.Field(pattern=r"^[1-9][0-9]{0,8} (steps|epochs)$")
     ] = "200 steps"

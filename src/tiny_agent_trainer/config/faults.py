@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from tiny_agent_trainer.config import section, toml_lines
 
-_TAGGED_BY = ("name", "reader")
+_TAGGED_BY = ("name", "reader", "scheme", "method")
 
 _OTHER_NAMES = {
     "auc": "auroc",
@@ -24,6 +24,11 @@ _OTHER_NAMES = {
     "ap": "average_precision",
     "auprc": "average_precision",
     "pr_auc": "average_precision",
+    "qwk": "quadratic_weighted_kappa",
+    "cohen_kappa": "quadratic_weighted_kappa",
+    "mean_absolute_error": "mae",
+    "r2_score": "r2",
+    "pearson": "pearson_r",
 }
 """What other libraries and papers call a choice, too far from its name here to be guessed."""
 

@@ -46,9 +46,31 @@ class BinaryCrossEntropyOptions(section.Part):
     """Share of the target that is moved towards 1/2."""
 
 
+class MeanSquaredErrorOptions(section.Part):
+    """Squared error of a number, for regression."""
+
+    builder: ClassVar[str] = (
+        "tiny_agent_trainer.training.losses.mean_squared_error:MeanSquaredError"
+    )
+
+    name: Literal["mean_squared_error"]
+    """Squared error of the target, standardised by the training split."""
+
+
+class OrdinalOptions(section.Part):
+    """Binary cross-entropy of each step between grades, for ordinal data."""
+
+    builder: ClassVar[str] = "tiny_agent_trainer.training.losses.ordinal:Ordinal"
+
+    name: Literal["ordinal"]
+    """Sigmoid cross-entropy of "above this grade", grade by grade."""
+
+
 LossOptions = Annotated[
     Annotated[CrossEntropyOptions, pydantic.Tag("cross_entropy")]
-    | Annotated[BinaryCrossEntropyOptions, pydantic.Tag("binary_cross_entropy")],
+    | Annotated[BinaryCrossEntropyOptions, pydantic.Tag("binary_cross_entropy")]
+    | Annotated[MeanSquaredErrorOptions, pydantic.Tag("mean_squared_error")]
+    | Annotated[OrdinalOptions, pydantic.Tag("ordinal")],
     section.chosen_by("name", default="cross_entropy"),
 ]
 """The listing of losses: a new one adds its class here."""

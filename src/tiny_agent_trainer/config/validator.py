@@ -5,8 +5,23 @@ from typing import Literal
 
 from tiny_agent_trainer.config import section
 
-Metric = Literal["auroc", "accuracy", "balanced_accuracy", "macro_f1", "average_precision", "loss"]
+Metric = Literal[
+    "auroc",
+    "accuracy",
+    "balanced_accuracy",
+    "macro_f1",
+    "average_precision",
+    "loss",
+    "mae",
+    "rmse",
+    "r2",
+    "pearson_r",
+    "quadratic_weighted_kappa",
+    "rank_mae",
+]
 """The listing of metrics that can choose the best epoch."""
+
+_LOWER_IS_BETTER = frozenset({"loss", "mae", "rmse", "rank_mae"})
 
 
 class ValidatorSection(section.Section):
@@ -24,4 +39,4 @@ class ValidatorSection(section.Section):
     @property
     def higher_is_better(self) -> bool:
         """Whether a larger value of `metric` is a better one."""
-        return self.metric != "loss"
+        return self.metric not in _LOWER_IS_BETTER

@@ -13,9 +13,11 @@ def encode_data_manifest(cohort: Cohort, normalization: Normalization) -> bytes:
 
     Samples stand in the order of their ordinals; patients are ordinals.
     """
+    remarks = {"remarks": cohort.remarks} if cohort.remarks else {}
     rows = zip(cohort.samples, cohort.pixel_digests, cohort.patients.tolist(), strict=True)
     return canonical.encode_line(
         {
+            **remarks,
             "schema": SCHEMA,
             "name": cohort.name,
             "task": cohort.task,

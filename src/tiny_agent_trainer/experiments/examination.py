@@ -116,8 +116,8 @@ def survey_experiment(
         TrainerError: The data cannot be read, or the network cannot be built.
     """
     data = prepare.read_data(config, data_dir, progress)
-    classes = len(data.cohort.classes)
-    network = prepare.build_network(config, data.feed.tokenizer, classes, _SAMPLES).network
+    outputs = data.cohort.num_outputs
+    network = prepare.build_network(config, data.feed.tokenizer, outputs, _SAMPLES).network
     loss = prepare.build_loss(config, data)
     values = flat.FlatParameters(network)
     optimizer: AbstractOptimizer = parts.build_part(config.optimizer, values.length)

@@ -5,8 +5,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tiny_agent_trainer.reports.picture import Picture
-from tiny_agent_trainer.tokenizer import resampling
 from tiny_agent_trainer.tokenizer.batches import Feed
+from tiny_agent_trainer.tokenizer.preparation import resampling
 from tiny_agent_trainer.validator.predictions import Predictions
 
 EXAMPLES_PER_CLASS = 6
@@ -16,7 +16,15 @@ _EDGE_LIMIT = 128
 
 
 def draw_examples(feed: Feed, predictions: Predictions) -> list[Picture]:
-    """The first samples of every class of a split, decoded from their tokens."""
+    """The first samples of every class of a split, decoded from their tokens.
+
+    For regression, samples from the smallest to the largest true value, in equal steps of rank.
+    """
+    if predictions.task == "regression":
+        ranked = np.lexsort((predictions.samples, predictions.labels))
+        steps = np.arange(EXAMPLES_PER_CLASS) * (len(ranked) - 1) // (EXAMPLES_PER_CLASS - 1)
+        rows = ranked[np.unique(steps)]
+        return [_draw(feed, predictions, int(row), predicted=None) for row in rows]
     pictures = []
     for index in range(len(predictions.classes)):
         members = np.flatnonzero(predictions.positive[:, index])[:EXAMPLES_PER_CLASS]
@@ -25,8 +33,14 @@ def draw_examples(feed: Feed, predictions: Predictions) -> list[Picture]:
 
 
 def draw_mistakes(feed: Feed, predictions: Predictions) -> list[Picture]:
-    """The errors that the network was surest of, worst first; ties by ordinal."""
-    wrong = (predictions.called != predictions.positive).any(axis=1)
+    """The errors that the network was surest of, or the largest, worst first; ties by ordinal."""
+    if predictions.task == "regression":
+        away = np.abs(predictions.probabilities[:, 0] - predictions.labels)
+        rows = np.lexsort((predictions.samples, -away))
+        said = [_show(predictions.probabilities[row, 0]) for row in rows[:MISTAKES]]
+        pairs = zip(rows.tolist(), said, strict=False)
+        return [_draw(feed, predictions, row, predicted=estimate) for row, estimate in pairs]
+    wrong = ((predictions.called != predictions.positive) & predictions.known).any(axis=1)
     certainty = np.where(predictions.called, predictions.probabilities, 0).max(axis=1)
     rows = np.flatnonzero(wrong)
     order = np.lexsort((predictions.samples[rows], -certainty[rows]))
@@ -40,10 +54,10 @@ def _draw(feed: Feed, predictions: Predictions, row: int, predicted: str | None)
     sample = predictions.samples[row : row + 1]
     stored = feed.tokenizer.decode(feed.plain_batch(sample).inputs)[0]
     pixels = _to_bytes(_middle(stored))
-    has_probability = predicted is not None and predictions.task == "multiclass"
+    has_probability = predicted is not None and predictions.task in ("multiclass", "ordinal")
     return Picture(
         sample=int(sample[0]),
-        label=_names(predictions, predictions.positive[row]),
+        label=_label(predictions, row),
         predicted=predicted,
         probability=float(predictions.probabilities[row].max()) if has_probability else None,
         width=pixels.shape[1],
@@ -51,6 +65,16 @@ def _draw(feed: Feed, predictions: Predictions, row: int, predicted: str | None)
         channels=pixels.shape[2],
         pixels=pixels.tobytes(),
     )
+
+
+def _label(predictions: Predictions, row: int) -> str:
+    if predictions.task == "regression":
+        return _show(predictions.labels[row])
+    return _names(predictions, predictions.positive[row])
+
+
+def _show(value: np.float32 | np.int64) -> str:
+    return format(float(value), ".4g")
 
 
 def _names(predictions: Predictions, chosen: npt.NDArray[np.bool_]) -> str:

@@ -2,7 +2,7 @@
 """From a configuration to its parts: data, tokenizer, network, trainer."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,11 +10,16 @@ import numpy as np
 from torch import nn
 
 from tiny_agent_trainer import errors
+from tiny_agent_trainer.config import data as data_options
+from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.config.trainer_config import TrainerConfig
 from tiny_agent_trainer.experiments import data_manifest
 from tiny_agent_trainer.model import build, shape
 from tiny_agent_trainer.reports.validation_report import ValidationReport
-from tiny_agent_trainer.tokenizer import augmentation, batches, cohort, samples
+from tiny_agent_trainer.tokenizer import batches, cohort, samples
+from tiny_agent_trainer.tokenizer.augmentation import augmentation
+from tiny_agent_trainer.tokenizer.cache import items, place
+from tiny_agent_trainer.tokenizer.cache.store import Store
 from tiny_agent_trainer.tokenizer.samples import Split
 from tiny_agent_trainer.tokenizer.tokenization import AbstractTokenizer
 from tiny_agent_trainer.training import (
@@ -39,6 +44,14 @@ ALONE = group.Alone()
 
 _RANKING = ("auroc", "average_precision")
 """Metrics that are defined by the labels alone, whatever a network answers."""
+
+_LOSSES: Mapping[samples.Task, str] = {
+    "multiclass": "cross_entropy",
+    "multilabel": "binary_cross_entropy",
+    "regression": "mean_squared_error",
+    "ordinal": "ordinal",
+}
+"""The loss that is made for each kind of labels."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +84,10 @@ def read_data(
     options = config.data
     if data_dir is not None:
         options = options.model_copy(update={"root": str(data_dir)})
-    reader: samples.Reader = parts.build_part(options, progress)
-    members = cohort.build_cohort(reader.read(), config.tokenizer, allow_leaks=options.allow_leaks)
+    dataset, kept = _read(options, config.tokenizer, progress)
+    members = cohort.build_cohort(
+        dataset, config.tokenizer, allow_leaks=options.allow_leaks, store=kept
+    )
     changes = augmentation.Augmentation(config.tokenizer.augmentation, config.engine.base_seed)
     tokenizer = members.build_tokenizer(config.tokenizer)
     feed = batches.Feed(
@@ -85,22 +100,36 @@ def read_data(
     return PreparedData(feed=feed, manifest=manifest, folder=data_dir)
 
 
+def _read(
+    options: data_options.DataSection, preparation: TokenizerSection, progress: samples.Progress
+) -> tuple[samples.Dataset, Store | None]:
+    """The dataset, and where its images are kept; None where memory holds them."""
+    reader: samples.Reader = parts.build_part(options, progress)
+    if isinstance(reader, items.PreparingReader):
+        kept = place.open_store(options.cache, options.cache_limit_gigabytes)
+        return reader.preparing(preparation, kept).read(), kept
+    dataset = reader.read()
+    if cohort.is_in_memory(dataset):
+        return dataset, None
+    return dataset, place.open_store(options.cache, options.cache_limit_gigabytes)
+
+
 def build_network(
-    config: TrainerConfig, tokenizer: AbstractTokenizer, num_classes: int, fewest: int = 2
+    config: TrainerConfig, tokenizer: AbstractTokenizer, num_outputs: int, fewest: int = 2
 ) -> build.BuiltNetwork:
     """The network with its initial weights.
 
     Args:
         config: The configuration.
         tokenizer: Says what the network receives.
-        num_classes: Numbers per sample that it answers with.
+        num_outputs: Numbers per sample that it answers with.
         fewest: The fewest samples that it will see at once in training.
 
     Raises:
         ModelError: It cannot be built for these data.
     """
     target = shape.InputShape(
-        kind=config.tokenizer.kind, sizes=tokenizer.input_shape, classes=num_classes
+        kind=config.tokenizer.kind, sizes=tokenizer.input_shape, classes=num_outputs
     )
     return build.build_network(config.model, target, config.engine.base_seed, fewest)
 
@@ -120,23 +149,37 @@ def build_loss(config: TrainerConfig, data: PreparedData) -> AbstractLoss:
     Raises:
         DatasetError: The loss is made for another kind of labels.
     """
-    loss: AbstractLoss = parts.build_part(config.optimizer.loss, class_counts(data))
-    if loss.task != data.cohort.task:
-        wanted = "binary_cross_entropy" if data.cohort.task == "multilabel" else "cross_entropy"
+    options, task = config.optimizer.loss, data.cohort.task
+    for_task = parts.find_part(options).task
+    if for_task != task:
         raise errors.DatasetError(
             where="[optimizer.loss] name",
-            expected=f"a loss for {data.cohort.task} labels",
-            found=f"{config.optimizer.loss.name}, which is for {loss.task} labels",
-            remedy=f'write name = "{wanted}" under [optimizer.loss]',
+            expected=f"a loss for {task} labels",
+            found=f"{options.name}, which is for {for_task} labels",
+            remedy=f'write name = "{_LOSSES[task]}" under [optimizer.loss]',
         )
+    is_regression = task == "regression"
+    known = training_labels(data) if is_regression else class_counts(data)
+    loss: AbstractLoss = parts.build_part(options, known)
     return loss
 
 
+def training_labels(data: PreparedData) -> samples.LabelArray:
+    """Labels of the training split."""
+    return data.cohort.labels[data.cohort.splits["train"]]
+
+
 def class_counts(data: PreparedData) -> list[int]:
-    """Samples of each class in the training split; for multi-label data also of the whole."""
-    labels = data.cohort.labels[data.cohort.splits["train"]]
+    """Samples of each class in the training split; none for regression.
+
+    For multi-label data the samples with a label, then those of which it is known.
+    """
+    labels = training_labels(data)
+    if data.cohort.task == "regression":
+        return []
     if data.cohort.task == "multilabel":
-        return [*(int(count) for count in labels.sum(axis=0)), len(labels)]
+        found = [(labels == 1).sum(axis=0), (labels != samples.MASKED).sum(axis=0)]
+        return [int(count) for counts in found for count in counts]
     counts = np.bincount(labels, minlength=len(data.cohort.classes))
     return [int(count) for count in counts]
 
@@ -181,11 +224,9 @@ class Evaluation:
         """Refuse a validation split on which the chosen metric is undefined.
 
         Raises:
-            DatasetError: Says what is missing and which metrics are defined.
+            DatasetError: Says what is missing, or which metrics such labels have.
         """
         metric, cohort = self.config.validator.metric, self.data.cohort
-        if metric not in _RANKING:
-            return
         members = cohort.splits["val"]
         blank = Predictions(
             samples=members,
@@ -196,7 +237,16 @@ class Evaluation:
             classes=cohort.classes,
             task=cohort.task,
         )
-        evaluate.evaluate(blank, "val").metric(metric)
+        report = evaluate.evaluate(blank, "val")
+        if metric not in report.metric_names:
+            raise errors.DatasetError(
+                where="[validator] metric",
+                expected=f"a metric of {cohort.task} labels: {', '.join(report.metric_names)}",
+                found=metric,
+                remedy=f'write metric = "{report.metric_names[0]}" under [validator]',
+            )
+        if metric in _RANKING:
+            report.metric(metric)
 
 
 def build_steps(

@@ -9,7 +9,7 @@ from typing import Any, Final
 from tiny_agent_trainer import canonical
 from tiny_agent_trainer.experiments import observer
 from tiny_agent_trainer.meta import chronicle, records
-from tiny_agent_trainer.reports.validation_report import ValidationReport
+from tiny_agent_trainer.reports.validation_report import Task, ValidationReport
 from tiny_agent_trainer.training import witness
 
 _HEADLINE: Final = (
@@ -17,22 +17,34 @@ _HEADLINE: Final = (
     "specificity",
 )  # fmt: skip
 
-METRICS: Final = (
+_OF_TASKS: Final[Mapping[Task, tuple[str, ...]]] = {
+    "multiclass": _HEADLINE,
+    "multilabel": _HEADLINE,
+    "regression": ("mae", "rmse", "r2", "pearson_r"),
+    "ordinal": ("quadratic_weighted_kappa", "rank_mae", *_HEADLINE),
+}
+
+_ALWAYS: Final = (
     records.Metric(name="loss", dtype="f64", unit="1"),
     records.Metric(name="gradient_norm", dtype="f32", unit="1"),
     records.Metric(name="learning_rate", dtype="f64", unit="1"),
-    *(records.Metric(name=name, dtype="f64", unit="1") for name in _HEADLINE),
 )
-"""The metric table of every ledger; phases carry those they have."""
+
+
+def metric_table(task: Task) -> tuple[records.Metric, ...]:
+    """The metric table of a ledger; phases carry those they have."""
+    own = (records.Metric(name=name, dtype="f64", unit="1") for name in _OF_TASKS[task])
+    return (*_ALWAYS, *own)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How long the training is, for the observer."""
+    """How long the training is, for the observer, and which labels it learns."""
 
     epochs: int
     steps_per_epoch: int
     metric: str
+    task: Task = "multiclass"
 
 
 class LedgerWitness:
@@ -47,7 +59,9 @@ class LedgerWitness:
         self, path: Path, experiment_digest: str, scale: Scale, told: observer.Observer
     ) -> None:
         self._path, self._scale, self._told = path, scale, told
-        self._genesis = records.Genesis(experiment_digest=experiment_digest, metrics=METRICS)
+        self._genesis = records.Genesis(
+            experiment_digest=experiment_digest, metrics=metric_table(scale.task)
+        )
         self._writer: chronicle.ChronicleWriter | None = None
         self._pending: list[records.CycleRecord] = []
         self._num_records = 0
@@ -144,7 +158,7 @@ class LedgerWitness:
 
 def measured(report: ValidationReport) -> dict[str, float]:
     """Loss and headline metrics of a report; what is undefined is left out."""
-    values = {name: report.value(name) for name in ("loss", *_HEADLINE)
+    values = {name: report.value(name) for name in ("loss", *_OF_TASKS[report.task])
               if name in report.metric_names}  # fmt: skip
     return {name: value for name, value in values.items() if value is not None}
 

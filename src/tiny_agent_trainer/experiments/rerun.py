@@ -13,6 +13,7 @@ from typing import Final
 from tiny_agent_trainer.experiments import isolation
 from tiny_agent_trainer.experiments.run_directory import layout
 from tiny_agent_trainer.meta import session
+from tiny_agent_trainer.tokenizer.cache import place
 
 DATA_VARIABLE: Final = "TINY_AGENT_TRAINER_DATA"
 _TAIL_CHARACTERS: Final = 2000
@@ -129,6 +130,7 @@ def _environment(order: Order) -> dict[str, str]:
         "HOME": str(order.work),
         "TMPDIR": str(order.work / "tmp"),
         "XDG_CACHE_HOME": cache,
+        place.VARIABLE: str(order.work / "prepared"),  # nothing that the first run prepared
         "LANG": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
         **({DATA_VARIABLE: os.environ[DATA_VARIABLE]} if DATA_VARIABLE in os.environ else {}),

@@ -79,7 +79,7 @@ def summarise(
     """What was trained, from the ledger and the last position."""
     cohort = data.cohort
     metric = config.validator.metric
-    best = "lowest" if metric == "loss" else "highest"
+    best = "highest" if config.validator.higher_is_better else "lowest"
     counts = prepare.class_counts(data)[: len(cohort.classes)]
     return TrainingSummary(
         architecture=config.model.name,
@@ -101,6 +101,7 @@ def summarise(
         settings=_settings(config, data),
         class_counts={"train": tuple(counts)},
         leaks=tuple(str(leak) for leak in cohort.leaks),
+        remarks=cohort.remarks,
     )
 
 

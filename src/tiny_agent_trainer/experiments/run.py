@@ -194,7 +194,7 @@ def _train_as_leader(this: _Session, group: AbstractGroup, *, is_resumed: bool) 
     network = prepare.build_network(
         this.config,
         this.data.feed.tokenizer,
-        len(this.data.cohort.classes),
+        this.data.cohort.num_outputs,
         prepare.fewest_samples(this.config, this.data),
     )
     if network.matches:
@@ -208,6 +208,7 @@ def _train_as_leader(this: _Session, group: AbstractGroup, *, is_resumed: bool) 
             epochs=length.epochs,
             steps_per_epoch=length.steps_per_epoch,
             metric=this.config.validator.metric,
+            task=this.data.cohort.task,
         ),
         this.log,
     )

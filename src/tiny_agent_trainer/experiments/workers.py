@@ -131,7 +131,7 @@ def _follow(order: dict[str, Any]) -> None:
             found="files that changed since",
             remedy="bring the data back and continue with --resume",
         )
-    network = prepare.build_network(config, data.feed.tokenizer, len(data.cohort.classes))
+    network = prepare.build_network(config, data.feed.tokenizer, data.cohort.num_outputs)
     (place / f"ready-{rank}").touch()
     joined = gloo_group.GlooGroup(rank, order["size"], place / "meeting")
     parts = prepare.build_steps(config, data, network, joined)

@@ -22,6 +22,8 @@ def cautions(
     reports = (test, val)
     found = [
         *_leaks(training),
+        *training.remarks,
+        *(line for report in reports for line in _unknown(report)),
         *(line for report in reports for line in _undefined(report)),
         *(line for report in reports for line in _baseline(report)),
         *(line for report in reports for line in _never_called(report)),
@@ -41,11 +43,21 @@ def _leaks(training: TrainingSummary) -> Iterator[str]:
 
 
 def best_guess(report: ValidationReport) -> tuple[str, float] | None:
-    """What always giving the most frequent class would score in accuracy; None for multilabel."""
-    if report.task == "multilabel":
+    """What always giving the most frequent class would score; None without one class each."""
+    if report.confusion is None:
         return None
     largest = max(report.results, key=lambda result: result.num_positives)
     return largest.name, largest.num_positives / report.num_samples
+
+
+def _unknown(report: ValidationReport) -> Iterator[str]:
+    pairs = zip(report.results, report.num_unknown, strict=True)
+    counted = [f"{result.name} ({number})" for result, number in pairs if number]
+    if counted:
+        yield (
+            f"Unknown labels of the {words.split(report)} count in no figure; of "
+            f"{report.num_samples} images: {', '.join(counted)}."
+        )
 
 
 def _undefined(report: ValidationReport) -> Iterator[str]:
@@ -61,11 +73,23 @@ def _undefined(report: ValidationReport) -> Iterator[str]:
 
 
 def _baseline(report: ValidationReport) -> Iterator[str]:
+    if report.task == "regression":
+        yield from _no_better_than_the_mean(report)
+        return
     guess, accuracy = best_guess(report), report.value("accuracy")
     if guess is not None and accuracy is not None and accuracy <= guess[1]:
         yield (
             f"On the {words.split(report)} the accuracy ({words.show_percent(accuracy)}) is "
             f"not above that of always answering {guess[0]} ({words.show_percent(guess[1])})."
+        )
+
+
+def _no_better_than_the_mean(report: ValidationReport) -> Iterator[str]:
+    r2 = report.value("r2")
+    if r2 is not None and r2 <= 0:
+        yield (
+            f"On the {words.split(report)} the estimates are not better than always answering the "
+            f"mean of its true values (R2 {words.show(r2)})."
         )
 
 
@@ -78,10 +102,8 @@ def _never_called(report: ValidationReport) -> Iterator[str]:
 def _small(report: ValidationReport) -> Iterator[str]:
     if report.num_samples < SMALL_SPLIT_SAMPLES:
         points = 100 / report.num_samples
-        yield (
-            f"The {words.split(report)} is small: n={report.num_samples}, one image is "
-            f"{points:.1f} points of accuracy."
-        )
+        share = f", one image is {points:.1f} points of accuracy" if report.results else ""
+        yield f"The {words.split(report)} is small: n={report.num_samples}{share}."
     small = [r for r in report.results if 0 < r.num_positives < SMALL_CLASS_SAMPLES]
     if small:
         counted = ", ".join(f"{result.name} ({result.num_positives})" for result in small)

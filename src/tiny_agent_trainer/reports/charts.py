@@ -70,6 +70,26 @@ def confusion_chart(report: ValidationReport) -> str:
     return svg.heat_map(title, report.classes, report.confusion)
 
 
+def estimates_chart(report: ValidationReport) -> str:
+    """Estimates over true values, a dot per sample; on the diagonal the model is right."""
+    if not report.estimates:
+        return ""
+    ends = [value for pair in report.estimates for value in pair]
+    low, high = min(ends), max(ends)
+    title = f"Estimates of {report.classes[0]} over true values, {words.split(report)}"
+    dots = svg.Series(label=report.split, points=report.estimates, joined=False)
+    plot = svg.Plot(
+        title=title,
+        x=svg.build_axis("true value", ends),
+        y=svg.build_axis("estimate", ends),
+        series=(dots,),
+        reference=((low, low), (high, high)),
+        width=_SQUARE_PX,
+        height=_SQUARE_PX,
+    )
+    return svg.line_chart(plot)
+
+
 def roc_points(curve: Curve) -> tuple[svg.Point, ...]:
     """(false positive rate, sensitivity) from (0, 0) on; nothing if either is undefined."""
     points = tuple(

@@ -90,8 +90,30 @@ class Mean:
         return "; ".join(reason for reason in reasons if reason is not None) or None
 
 
-Metric: TypeAlias = Measurement | Mean
-"""Both have `name`, `value` and `undefined_because`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A value from exact sums that is no ratio of two counts, such as a mean error or a root.
+
+    Args:
+        name: What is measured, `rmse`.
+        value: Finite; None where it is undefined.
+        num_samples: Samples that it is over.
+        reason: Why there is no value, in words that go on from the name.
+    """
+
+    name: str
+    value: float | None
+    num_samples: int
+    reason: str = ""
+
+    @property
+    def undefined_because(self) -> str | None:
+        """Why there is no value; None where there is one."""
+        return f"{self.name}: {self.reason}" if self.value is None else None
+
+
+Metric: TypeAlias = Measurement | Mean | Figure
+"""All have `name`, `value` and `undefined_because`."""
 
 
 def encode_count(count: int) -> canonical.JsonValue:
@@ -103,12 +125,15 @@ def encode_metric(metric: Metric) -> dict[str, canonical.JsonValue]:
     """A metric as a JSON object.
 
     A measurement has `name`, `value`, `numerator` and `denominator`; a mean has `name`, `value` and
-    `mean_of`, the names of its parts. An undefined one has the value null and `undefined_because`.
+    `mean_of`, the names of its parts; a figure has `name`, `value` and `num_samples`. An undefined
+    one has the value null and `undefined_because`.
     """
     encoded: dict[str, canonical.JsonValue] = {"name": metric.name, "value": metric.value}
     if isinstance(metric, Measurement):
         encoded["numerator"] = encode_count(metric.numerator)
         encoded["denominator"] = encode_count(metric.denominator)
+    elif isinstance(metric, Figure):
+        encoded["num_samples"] = metric.num_samples
     else:
         encoded["mean_of"] = [part.name for part in metric.of]
     if metric.undefined_because is not None:

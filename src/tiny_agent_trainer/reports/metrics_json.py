@@ -8,7 +8,7 @@ from tiny_agent_trainer import canonical
 from tiny_agent_trainer.canonical import JsonValue
 from tiny_agent_trainer.reports.measurement import encode_metric
 from tiny_agent_trainer.reports.training_summary import EpochHistory, TrainingSummary
-from tiny_agent_trainer.reports.validation_report import ClassResult, Curve, ValidationReport
+from tiny_agent_trainer.reports.validation_report import ClassResult, Curve, Task, ValidationReport
 
 type_name = "metrics-v1"
 
@@ -41,12 +41,12 @@ def _report(report: ValidationReport) -> JsonValue:
         "num_patients": report.num_patients,
         "loss": report.loss,
         "metrics": {metric.name: encode_metric(metric) for metric in report.headline},
-        "classes": [_class_result(result) for result in report.results],
+        "classes": [_class_result(result, report.task) for result in report.results],
         "confusion": report.confusion,
     }
 
 
-def _class_result(result: ClassResult) -> JsonValue:
+def _class_result(result: ClassResult, task: Task) -> JsonValue:
     measurements = {
         "prevalence": result.prevalence,
         "sensitivity": result.sensitivity,
@@ -57,8 +57,10 @@ def _class_result(result: ClassResult) -> JsonValue:
         "auroc": result.auroc,
         "average_precision": result.average_precision,
     }
+    known = {"num_known": result.num_samples} if task == "multilabel" else {}
     return {
         "name": result.name,
+        **known,
         "true_positives": result.true_positives,
         "false_positives": result.false_positives,
         "false_negatives": result.false_negatives,
@@ -80,7 +82,9 @@ def _curve(curve: Curve) -> JsonValue:
 
 
 def _training(training: TrainingSummary) -> JsonValue:
+    remarks = {"remarks": training.remarks} if training.remarks else {}
     return {
+        **remarks,
         "architecture": training.architecture,
         "num_parameters": training.num_parameters,
         "dataset": training.dataset,

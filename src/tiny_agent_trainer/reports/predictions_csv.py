@@ -2,7 +2,9 @@
 """predictions_<split>.csv: one line per sample, ordered by its ordinal.
 
 Multiclass: `sample,patient,label,predicted,p_<class>...` with class names as label and predicted.
-Multilabel: `sample,patient,label_<class>...,predicted_<class>...,p_<class>...` with 0 and 1.
+Ordinal data have the same form. Multilabel:
+`sample,patient,label_<class>...,predicted_<class>...,p_<class>...` with 0 and 1, and nothing where
+the label is unknown. Regression: `sample,patient,label,predicted` with the target and its estimate.
 UTF-8, lines end in LF, fields are quoted as in RFC 4180 where they have to be.
 """
 
@@ -26,8 +28,8 @@ def encode_predictions(
     *,
     samples: Sequence[int],
     patients: Sequence[int],
-    labels: Sequence[int] | Sequence[Sequence[int]],
-    called: Sequence[int] | Sequence[Sequence[int]],
+    labels: Sequence[float] | Sequence[Sequence[int]],
+    called: Sequence[float] | Sequence[Sequence[int]],
     probabilities: Sequence[Sequence[float]],
     classes: Sequence[str],
     task: Task,
@@ -37,9 +39,10 @@ def encode_predictions(
     Args:
         samples: n ordinals, in any order.
         patients: n ordinals.
-        labels: n class indices, or for multilabel n rows of 0 and 1.
+        labels: n class indices; for multilabel n rows of 0, 1 and -1 (unknown); for regression n
+            float32 values.
         called: What the model says, in the form of `labels`.
-        probabilities: n rows of float32 values, one per class.
+        probabilities: n rows of float32 values, one per class; rows of none for regression.
         classes: Their names.
         task: Which of the two forms the file has.
 
@@ -53,7 +56,8 @@ def encode_predictions(
     rows = sorted(zip(samples, patients, labels, called, probabilities, strict=True))
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["sample", "patient", *header, *(f"p_{name}" for name in classes)])
+    scored = () if task == "regression" else classes
+    writer.writerow(["sample", "patient", *header, *(f"p_{name}" for name in scored)])
     for sample, patient, label, said, chances in rows:
         writer.writerow([sample, patient, *line(label), *line(said), *map(encode_float32, chances)])
     return text.getvalue().encode()
@@ -88,5 +92,7 @@ def _form(
 ) -> tuple[list[str], Callable[[object], Iterable[int | str]]]:
     if task == "multilabel":
         header = [f"{kind}_{name}" for kind in ("label", "predicted") for name in classes]
-        return header, lambda row: cast("Sequence[int]", row)
+        return header, lambda row: ["" if v < 0 else v for v in cast("Sequence[int]", row)]
+    if task == "regression":
+        return ["label", "predicted"], lambda value: [encode_float32(cast("float", value))]
     return ["label", "predicted"], lambda index: [classes[cast("int", index)]]

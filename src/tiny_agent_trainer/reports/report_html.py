@@ -23,7 +23,6 @@ from tiny_agent_trainer.reports.validation_report import ClassResult, Validation
 
 Values: TypeAlias = Mapping[str, object]
 
-_CARDS = ("auroc", "accuracy", "balanced_accuracy")
 _CARDS_OF_TWO = ("sensitivity", "specificity")
 _CARDS_OF_MORE = ("macro_f1", "average_precision")
 _SHOWN_SIDE_PX = 112
@@ -69,9 +68,11 @@ def encode_report_html(
         classes=[_class_row(result) for result in test.results],
         curves=[_curves(*pair) for pair in zip(val.results, test.results, strict=True)],
         matrices=[_drawn(charts.confusion_chart(report)) for report in (test, val)],
+        estimates=[_drawn(charts.estimates_chart(report)) for report in (test, val)],
         examples=_groups(examples, test.classes),
         mistakes=[_picture(picture) for picture in mistakes],
-        explanations=words.EXPLANATIONS,
+        explanations=words.explanations(test.task),
+        class_names=[result.name for result in test.results],
         swatches=[_drawn(svg.legend_swatch(style)) for style in (0, 1)],
     )
     return page.encode()
@@ -103,7 +104,8 @@ def _drawn(chart: str) -> Markup:
 
 
 def _cards(val: ValidationReport, test: ValidationReport) -> list[Values]:
-    more = _CARDS_OF_MORE if test.positive_class is None else _CARDS_OF_TWO
+    of_classes = _CARDS_OF_MORE if test.positive_class is None else _CARDS_OF_TWO
+    more = of_classes if test.results else ()
     return [
         {
             "title": words.title(name),
@@ -111,7 +113,7 @@ def _cards(val: ValidationReport, test: ValidationReport) -> list[Values]:
             "counts": words.show_counts(test.find(name)) + _counted_images(name, test),
             "val": words.show(val.value(name)),
         }
-        for name in (*_CARDS, *more)
+        for name in (*words.main_metrics(test.task), *more)
     ]
 
 

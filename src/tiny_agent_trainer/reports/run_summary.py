@@ -26,7 +26,7 @@ def encode_run_summary(
         _head(test),
         _bullets("Beware", cautions(val, test, training)),
         _section("Results", _results(val, test), _guess(test), words.decision_rule(test)),
-        _section("Test split, per class", _per_class(test)),
+        _section("Test split, per class", _per_class(test)) if test.results else "",
         _confusion(test),
         _section("Data", _data(val, test, training)),
         _bullets("Model and training", _training(training)),
@@ -37,7 +37,8 @@ def encode_run_summary(
 
 def _head(test: ValidationReport) -> str:
     figures = ", ".join(
-        f"{words.title(name)} **{words.show(test.value(name))}**" for name in ("auroc", "accuracy")
+        f"{words.title(name)} **{words.show(test.value(name))}**"
+        for name in words.main_metrics(test.task)[:2]
     )
     lines = [f"# Validation report\n\nTest: {figures} (n={test.num_samples}).", ""]
     lines.append(_escape(words.headline(test)))

@@ -38,12 +38,14 @@ class Series:
         style: 0 is a full line in the first colour, 1 a dashed one in the second, so that the two
             can be told apart without seeing colours.
         marked: Whether each point gets a dot (left out beyond 40 points).
+        joined: Whether a line joins the points; without it every point gets a dot.
     """
 
     label: str
     points: tuple[Point, ...]
     style: int = 0
     marked: bool = False
+    joined: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +122,10 @@ def line_chart(plot: Plot) -> str:
     for series in plot.series:
         dash = ";stroke-dasharray:6 3" if series.style % 2 else ""
         stroke = _STROKES[series.style % len(_STROKES)]
-        parts.append(_path(plot, series.points, f"stroke:{stroke};stroke-width:2{dash}"))
-        if series.marked and len(series.points) <= _MOST_MARKERS:
+        if series.joined:
+            parts.append(_path(plot, series.points, f"stroke:{stroke};stroke-width:2{dash}"))
+        is_marked = series.marked and len(series.points) <= _MOST_MARKERS
+        if is_marked or not series.joined:
             parts += [_dot(plot.place(point), stroke) for point in series.points]
     return "".join([*parts, "</svg>"])
 

@@ -48,6 +48,7 @@ class TrainingSummary:
         class_counts: Samples per class of a split; needed only for `train`, the measured splits
             count their own.
         leaks: Samples that stand in two splits, allowed by the configuration, as sentences.
+        remarks: What else is to be known of the data, as sentences, such as what was left out.
     """
 
     architecture: str
@@ -68,3 +69,4 @@ class TrainingSummary:
     settings: Mapping[str, str] = field(default_factory=dict)
     class_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     leaks: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()

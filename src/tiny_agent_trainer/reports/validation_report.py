@@ -7,8 +7,9 @@ from typing import Literal, TypeAlias
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.reports.measurement import Measurement, Metric
 
-Task: TypeAlias = Literal["multiclass", "multilabel"]
-"""Multiclass: one class per sample (two classes are "binary"). Multilabel: any number of labels."""
+Task: TypeAlias = Literal["multiclass", "multilabel", "regression", "ordinal"]
+"""Multiclass: one class per sample (two classes are "binary"). Multilabel: any number of labels,
+some of which may be unknown. Regression: a number. Ordinal: one of several grades, lowest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ class ClassResult:
 
     @property
     def num_samples(self) -> int:
-        """All samples of the split."""
+        """All samples of the split whose label is known."""
         return self.num_positives + self.false_positives + self.true_negatives
 
     @property
@@ -124,13 +125,16 @@ class ValidationReport:
     Args:
         split: `val` or `test`.
         task: How labels are to be read.
-        classes: Their names, in the order of the model's outputs.
+        classes: Their names, in the order of the model's outputs; the target's for regression.
         num_samples: Samples of the split.
         num_patients: Distinct patients among them.
-        loss: Mean loss per sample: the exact sum, rounded to float64, then divided.
+        loss: Mean loss per sample: the exact sum, rounded to float64, then divided. Unknown labels
+            count neither above nor below.
         headline: The metrics of the whole split, by unique name.
-        results: One per class, in the order of `classes`.
-        confusion: `confusion[true][called]` as counts; None for multilabel.
+        results: One per class, in the order of `classes`; none for regression.
+        confusion: `confusion[true][called]` as counts; None for multilabel and regression.
+        estimates: For regression (true value, estimate) of the first 256 samples by ordinal, for a
+            drawing; ordinals are by content, so that these are no special ones.
 
     Guarantees:
         No time, host, path or order of samples is in it: equal predictions give equal reports.
@@ -145,11 +149,17 @@ class ValidationReport:
     headline: tuple[Metric, ...]
     results: tuple[ClassResult, ...]
     confusion: tuple[tuple[int, ...], ...] | None
+    estimates: tuple[tuple[float, float], ...] = ()
 
     @property
     def positive_class(self) -> str | None:
         """The class that binary figures speak of: the last of two, as in MedMNIST; else None."""
         return self.classes[-1] if self.task == "multiclass" and len(self.classes) == 2 else None
+
+    @property
+    def num_unknown(self) -> tuple[int, ...]:
+        """How many samples of each class have no known label."""
+        return tuple(self.num_samples - result.num_samples for result in self.results)
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -180,7 +190,7 @@ class ValidationReport:
         """A value by which epochs can be compared.
 
         Args:
-            name: `auroc`, `accuracy`, `balanced_accuracy`, `macro_f1`, `average_precision`, `loss`.
+            name: One of `metric_names`.
 
         Raises:
             DatasetError: The metric is undefined on this split.

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How figures are said to people: titles, rounded values, counts, and sentences."""
 
-from tiny_agent_trainer.reports.measurement import GRID_BITS, Mean, Metric
-from tiny_agent_trainer.reports.validation_report import ValidationReport
+from collections.abc import Mapping
+
+from tiny_agent_trainer.reports.measurement import GRID_BITS, Figure, Mean, Metric
+from tiny_agent_trainer.reports.validation_report import Task, ValidationReport
 
 TITLES = {
     "auroc": "AUROC",
@@ -13,9 +15,22 @@ TITLES = {
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
     "loss": "Mean loss",
+    "mae": "Mean absolute error",
+    "rmse": "Root mean square error",
+    "r2": "R2",
+    "pearson_r": "Pearson r",
+    "quadratic_weighted_kappa": "Quadratic weighted kappa",
+    "rank_mae": "Mean absolute error in grades",
 }
 
-EXPLANATIONS = (
+_MAIN: Mapping[Task, tuple[str, ...]] = {
+    "multiclass": ("auroc", "accuracy", "balanced_accuracy"),
+    "multilabel": ("auroc", "accuracy", "balanced_accuracy"),
+    "regression": ("mae", "rmse", "r2", "pearson_r"),
+    "ordinal": ("quadratic_weighted_kappa", "accuracy", "rank_mae"),
+}
+
+_OF_CLASSES = (
     (
         "AUROC",
         "How often the model gives a higher score to an image of the class than to an image "
@@ -56,6 +71,51 @@ EXPLANATIONS = (
 )
 
 
+_OF_NUMBERS = (
+    (
+        "Mean absolute error",
+        "How far the estimate is from the true value, on average, in the unit of the target. The "
+        "root mean square error weighs large errors more.",
+    ),
+    (
+        "R2",
+        "One minus the squared errors over the squared distances of the true values from their "
+        "mean in the split. 1 is perfect, 0 is no better than always answering that mean, and a "
+        "negative value is worse.",
+    ),
+    (
+        "Pearson r",
+        "How well a straight line leads from the estimates to the true values, from -1 to 1. It "
+        "does not see a constant shift or a wrong scale.",
+    ),
+    ("Undefined", "All true values, or all estimates, of the split are equal."),
+)
+
+_OF_GRADES = (
+    (
+        "Quadratic weighted kappa",
+        "Agreement with the true grades beyond what the frequencies of both would give by chance, "
+        "where an error counts by the square of its distance in grades. 1 is perfect, 0 is chance.",
+    ),
+    (
+        "Mean absolute error in grades",
+        "How many grades the answer is from the true one, on average.",
+    ),
+)
+
+
+def explanations(task: Task) -> tuple[tuple[str, str], ...]:
+    """What the measures of a task mean, as terms and sentences."""
+    if task == "regression":
+        return _OF_NUMBERS
+    return (*_OF_GRADES, *_OF_CLASSES) if task == "ordinal" else _OF_CLASSES
+
+
+def main_metrics(task: Task) -> tuple[str, ...]:
+    """The metrics that stand at the head of a report, the most telling first."""
+    return _MAIN[task]
+
+
 def title(name: str) -> str:
     """The name of a metric as a heading."""
     return TITLES.get(name, name.replace("_", " "))
@@ -88,6 +148,8 @@ def show_count(count: int) -> str:
 
 def show_counts(metric: Metric) -> str:
     """The two counts behind a value, or what it is the mean of."""
+    if isinstance(metric, Figure):
+        return f"n={show_count(metric.num_samples)}"
     if isinstance(metric, Mean):
         missing = sum(part.value is None for part in metric.of)
         return f"mean of {len(metric.of)}" + (f", {missing} undefined" if missing else "")
@@ -105,11 +167,18 @@ def decision_rule(report: ValidationReport) -> str:
     """When the model is taken to call a sample by a class, as one sentence."""
     if report.task == "multilabel":
         return "An image is called by each label whose probability is above 0.5."
+    if report.task == "regression":
+        return f"The model answers with an estimate of {report.classes[0]}, in its own unit."
     return "An image is called by the class of the highest probability; ties go to the first."
 
 
 def headline(report: ValidationReport) -> str:
-    """What the AUROC of a split says, in one or two sentences."""
+    """What the first figure of a split says, in one or two sentences."""
+    if report.task == "regression":
+        return (
+            f"In the {split(report)} the estimate of {report.classes[0]} is off by "
+            f"{show(report.value('mae'))} on average."
+        )
     value = report.value("auroc")
     if value is None:
         reason = report.find("auroc").undefined_because

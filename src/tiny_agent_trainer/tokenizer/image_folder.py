@@ -6,21 +6,17 @@ import csv
 import dataclasses
 import io
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from PIL import Image, ImageOps
-
 from tiny_agent_trainer import digests, errors
 from tiny_agent_trainer.config.data import ImageFolderOptions
-from tiny_agent_trainer.tokenizer import samples, splitting
+from tiny_agent_trainer.tokenizer import samples
+from tiny_agent_trainer.tokenizer.images import raster
+from tiny_agent_trainer.tokenizer.splits import fractions
 
 _ENDINGS = {".png", ".jpg", ".jpeg"}
 _LIKE_SPLITS = {"training", "testing", "validation", "valid", "dev", "holdout"}
-_PIXEL_LIMIT = 1 << 28
-"""Pixels of one image; a file that claims more is refused before it is decoded."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +159,7 @@ class ImageFolderReader:
             stratum[row.patient] = max(stratum.get(row.patient, row.label), row.label)
         labels = sorted(set(stratum.values()), key=str.encode)
         strata = [labels.index(label) for label in stratum.values()]
-        chosen = splitting.split_patients(list(stratum), strata, self.options.split)
+        chosen = fractions.split_patients(list(stratum), strata, self.options.split)
         return {row.path: chosen[row.patient] for row in rows}
 
 
@@ -249,49 +245,11 @@ def _read_image(root: Path, relative: str) -> tuple[samples.StoredArray, samples
     path = root / relative
     try:
         data = path.read_bytes()
-        with warnings.catch_warnings(action="error"), _open(data) as opened:
-            if getattr(opened, "n_frames", 1) != 1:
-                raise _damaged(path, "one image", f"{opened.n_frames} frames")  # type: ignore[attr-defined]
-            if opened.width * opened.height > _PIXEL_LIMIT:
-                message = f"{opened.width} x {opened.height} pixels, more than {_PIXEL_LIMIT}"
-                raise _damaged(path, "an image of sane size", message)
-            _require_8_bit_colour(opened, path)
-            pixels = _decode(ImageOps.exif_transpose(opened), path)
-    except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
+    except OSError as error:
         raise _damaged(path, "a whole PNG or JPEG image", str(error)) from error
+    pixels = raster.decode(data, str(path), ("PNG", "JPEG"))
     sha256 = digests.sha256_hex(data)
     return pixels, samples.SourceFile(path=relative, size_bytes=len(data), sha256=sha256)
-
-
-def _open(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-
-
-def _require_8_bit_colour(opened: Image.Image, path: Path) -> None:
-    """Refuse what Pillow would cut from 16 to 8 bits without a word: all but plain gray."""
-    is_cut = any(str(tile[3]).endswith(";16B") for tile in opened.tile)  # type: ignore[attr-defined]
-    if is_cut and opened.mode != "I;16":
-        raise _damaged(path, "colour with 8 bits, or gray with 8 or 16", "colour with 16 bits")
-
-
-_WITH_ALPHA = {"P": "RGBA", "RGB": "RGBA", "L": "LA", "1": "LA"}
-_WITHOUT_PALETTE = {"P": "RGB", "1": "L"}
-
-
-def _decode(image: Image.Image, path: Path) -> samples.StoredArray:
-    modes = _WITH_ALPHA if "transparency" in image.info else _WITHOUT_PALETTE
-    if image.mode in modes:
-        image = image.convert(modes[image.mode])
-    pixels = np.asarray(image)
-    if image.mode in {"LA", "RGBA"}:
-        if (pixels[..., -1] != 255).any():
-            raise _damaged(path, "an opaque image", "transparent pixels")
-        pixels = pixels[..., :-1]
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.dtype not in (np.uint8, np.uint16) or pixels.shape[-1] not in (1, 3):
-        raise _damaged(path, "gray or RGB with 8 or 16 bits", f"mode {image.mode}")
-    return np.ascontiguousarray(pixels)
 
 
 def _damaged(path: Path, expected: str, found: str) -> errors.DatasetError:

@@ -9,10 +9,11 @@ from typing import Final
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
-from tiny_agent_trainer.tokenizer import samples, tokenization
+from tiny_agent_trainer.tokenizer.preparation import intensity, plan, prepare
 
 _RESAMPLING_BYTES: Final = 5 * 8
-"""Bytes per value of the one image that is being resampled: five arrays of int64."""
+"""Bytes per value of the one image that is being resampled: more than its arrays before and after
+each dim need."""
 
 _MEMINFO: Final = Path("/proc/meminfo")
 _LIMITS: Final = (
@@ -22,27 +23,29 @@ _LIMITS: Final = (
 """Where a container's limit stands, in the second and the first version of control groups."""
 
 
-def require_room(count: int, stored: samples.StoredArray, options: TokenizerSection) -> None:
+def require_room(count: int, given: prepare.Preparable, options: TokenizerSection) -> None:
     """Refuse images that cannot be held, with what they need and what there is.
 
     Args:
         count: How many images.
-        stored: One of them as stored; the others are like it.
-        options: `resize` and `channels`.
+        given: One of them as decoded; the others are like it.
+        options: How they are prepared.
 
     Raises:
         DatasetError: They need more memory than there is.
     """
-    shape = tokenization.prepared_shape(stored.shape, options)
-    needed_bytes = count * math.prod(shape) * stored.dtype.itemsize
-    if options.resize:
-        needed_bytes += math.prod(shape[1:]) * stored.shape[-1] * _RESAMPLING_BYTES
+    image = prepare.as_image(given)
+    steps = plan.build_plan(image, options, "the image")
+    dtype = intensity.prepared_dtype(image.values.dtype, options)
+    needed_bytes = count * math.prod(steps.shape) * dtype.itemsize
+    if options.resize or options.spacing_mm:
+        needed_bytes += plan.num_values(steps) * image.values.shape[-1] * _RESAMPLING_BYTES
     there_bytes = available_bytes()
     if needed_bytes > there_bytes:
         raise errors.DatasetError(
             where="[tokenizer] resize" if options.resize else "the data",
             expected=f"images that fit into memory, of which {there_bytes} bytes are available",
-            found=f"{count} images of {' x '.join(map(str, shape))}, {needed_bytes} bytes",
+            found=f"{count} images of {' x '.join(map(str, steps.shape))}, {needed_bytes} bytes",
             remedy="choose a smaller `resize` under [tokenizer], or free or add memory",
         )
 

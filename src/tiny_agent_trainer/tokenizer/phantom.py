@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from tiny_agent_trainer import randomness
 from tiny_agent_trainer.config.data import PhantomOptions
-from tiny_agent_trainer.tokenizer import samples, splitting
+from tiny_agent_trainer.tokenizer import samples
+from tiny_agent_trainer.tokenizer.splits import fractions
 
 CLASSES = ("no lesion", "lesion")
 _AGE_BANDS = ("18-39", "40-59", "60-79", "80+")
@@ -45,7 +46,7 @@ class PhantomReader:
         slots = self._slots()
         patients = _Patients.draw(self.options)
         has_lesion = patients.has_lesion[slots.patient]
-        splits = splitting.split_patients(
+        splits = fractions.split_patients(
             [f"{patient:07d}" for patient in range(self.options.patients)],
             [int(lesion) for lesion in patients.has_lesion],
             self.options.split,

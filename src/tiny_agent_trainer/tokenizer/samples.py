@@ -3,7 +3,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,14 @@ import numpy.typing as npt
 Split = Literal["train", "val", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
 
-Task = Literal["multiclass", "multilabel"]
+Task = Literal["multiclass", "multilabel", "regression", "ordinal"]
+
+MASKED: Final = -1
+"""A label of multi-label data that is not known; it counts neither in the loss nor in metrics."""
+
+Label: TypeAlias = tuple[int, ...] | tuple[float, ...]
+"""Multiclass and ordinal: the class index, alone. Multilabel: 0, 1 or `MASKED` per class.
+Regression: the target, alone, a value of float32."""
 
 StoredArray = npt.NDArray[np.integer]
 """Pixels as stored: uint8, uint16 or int16, shape (*spatial, channels), channels always last."""
@@ -24,16 +31,29 @@ class Sample:
     Attributes:
         key: Where it comes from, unique in its dataset, relative to the data root.
         patient: Whose it is, in the data's own words; never leaves the process.
-        label: The class index, alone; or one 0 or 1 per class for multi-label data.
+        label: As `Label` says.
         split: Which split it belongs to.
         attributes: Known facts for subgroups, such as {"sex": "F"}.
     """
 
     key: str
     patient: str
-    label: tuple[int, ...]
+    label: Label
     split: Split
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """What tells images apart (`leaks.fingerprints`).
+
+    Attributes:
+        pixels: SHA-256 of type, shape and values, 64 hex digits.
+        looks: A perceptual hash; b"" for an image that is too small or too plain to have one.
+    """
+
+    pixels: str
+    looks: bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +71,17 @@ class Dataset:
 
     Attributes:
         name: Which data these are, without paths.
-        task: One class per sample, or any number of labels.
-        classes: Names in the order of label indices.
+        task: One class per sample, any number of labels, a number, or one grade of several.
+        classes: Names in the order of label indices; for regression the name of the target, alone.
         dims: 2 for images, 3 for volumes.
         samples: In any order; `Cohort` puts them in theirs.
-        images: One stored array per sample, in the same order.
+        images: One per sample, in the same order, as `cohort.Given` lists them: stored arrays, or
+            images with geometry, or prepared ones; may be made on demand.
         files: Every file that was read.
+        marks: What tells images apart, in the order of samples; None where the reader has not
+            looked at their pixels. Prepared images come with theirs.
+        remarks: What a report must say of the data, as sentences without names, such as how many
+            images were left out.
     """
 
     name: str
@@ -64,9 +89,15 @@ class Dataset:
     classes: tuple[str, ...]
     dims: int
     samples: Sequence[Sample]
-    images: Sequence[StoredArray]
+    images: Sequence[Any]
     files: tuple[SourceFile, ...]
+    marks: tuple[Fingerprint, ...] | None = None
+    remarks: tuple[str, ...] = ()
 
+
+LabelArray: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.float32]
+"""Labels of many samples: int64, shape (n,), or (n, classes) for multilabel; float32 for
+regression, shape (n,)."""
 
 Progress = Callable[[str, int, int | None], None]
 """Told what is under way, how much of it is done, and how much there is, if known."""

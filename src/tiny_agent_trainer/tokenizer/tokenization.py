@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every tokenizer promises, and the two there are: images for CNNs, patches for transformers.
 
-The way of an image: stored array -> `prepare` (layout, channels, size; still integers) -> `encode`
+The way of an image: decoded -> `preparation.prepare` (still integers) -> `encode`
 (normalised float32 tokens). `decode` goes back to the prepared integers: the layout exactly, the
 integers exactly as long as the stored range is at most 16 bits wide.
 """
@@ -17,7 +17,7 @@ from jaxtyping import Float32, Integer
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
-from tiny_agent_trainer.tokenizer import resampling, samples
+from tiny_agent_trainer.tokenizer import cropping
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,12 +156,13 @@ def build_tokenizer(
     dtype: npt.DTypeLike,
     normalization: Normalization,
 ) -> AbstractTokenizer:
-    """The tokenizer that the configuration names.
+    """The tokenizer that the configuration names, for images of a shape or patches of them.
 
     Raises:
-        DatasetError: The patch size does not divide the image, or images that are not square are
-            to be rotated.
+        DatasetError: The patch size does not divide the image, images that are not square are
+            to be rotated, or they are smaller than the patches to be cut out.
     """
+    shape = cropping.patch_shape(shape, options.patches)
     lengths = shape[1:]
     if options.augmentation.quarter_turns and lengths[-1] != lengths[-2]:
         raise errors.DatasetError(
@@ -178,36 +179,3 @@ def build_tokenizer(
             remedy="choose another patch_size, or resize the images",
         )
     return _KINDS[options.kind](options, shape, dtype, normalization)
-
-
-def prepare(stored: samples.StoredArray, options: TokenizerSection) -> npt.NDArray[np.integer]:
-    """Bring one stored image into the common layout, without leaving the integers.
-
-    Args:
-        stored: Shape (*spatial, channels).
-        options: `resize` and `channels`.
-
-    Returns:
-        Shape (channels, *spatial), the stored dtype.
-    """
-    image = resampling.resample_area(stored, options.resize) if options.resize else stored
-    if options.channels == 3 and image.shape[-1] == 1:
-        image = np.repeat(image, 3, axis=-1)
-    elif options.channels == 1 and image.shape[-1] == 3:
-        image = _gray(image)
-    return np.ascontiguousarray(np.moveaxis(image, -1, 0))
-
-
-def prepared_shape(stored: Sequence[int], options: TokenizerSection) -> tuple[int, ...]:
-    """The shape that `prepare` gives to an image of a stored shape, without making it."""
-    *spatial, channels = stored
-    is_changed = {channels, options.channels} == {1, 3}
-    edges = (options.resize or length for length in spatial)
-    return (options.channels if is_changed else channels, *edges)
-
-
-def _gray(image: samples.StoredArray) -> samples.StoredArray:
-    """Luma of ITU-R BT.601 in 16-bit integers: (19595 R + 38470 G + 7471 B + 2^15) / 2^16."""
-    weights = np.array([19595, 38470, 7471], np.int64)
-    luma = (image.astype(np.int64) @ weights + (1 << 15)) >> 16
-    return luma.astype(image.dtype)[..., None]

@@ -18,7 +18,7 @@ import torch.distributed
 from torch.utils._python_dispatch import _disable_current_modes
 
 from tiny_agent_trainer import clock, errors
-from tiny_agent_trainer.training import step
+from tiny_agent_trainer.training import loading, step
 from tiny_agent_trainer.training.group import AbstractGroup, StepOrder
 
 _PATIENCE: Final = clock.days(30)
@@ -116,9 +116,9 @@ class GlooGroup(AbstractGroup):
 
 def follow(parts: step.StepParts, group: GlooGroup) -> None:
     """Carry out what the leader announces, until the work is done."""
-    with parts.arithmetic.context():
+    with parts.arithmetic.context(), loading.Loader(parts.feed, parts.engine) as loader:
         while (order := group.listen()) is not None:
-            step.carry_out(parts, order)
+            step.carry_out(parts, order, loader.training_batch(order.epoch, order.chosen))
 
 
 def lost(found: str) -> errors.WorkerError:

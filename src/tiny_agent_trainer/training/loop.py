@@ -20,7 +20,7 @@ from torch import nn
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.validator import ValidatorSection
 from tiny_agent_trainer.reports.validation_report import ValidationReport
-from tiny_agent_trainer.training import checkpoint, guard, step, witness
+from tiny_agent_trainer.training import checkpoint, guard, loading, step, witness
 from tiny_agent_trainer.training.group import AbstractGroup, StepOrder
 from tiny_agent_trainer.training.schedules.schedule import AbstractSchedule
 from tiny_agent_trainer.training.store import CheckpointStore
@@ -55,6 +55,7 @@ class Trainer:
 
     def __init__(self, parts: TrainingParts) -> None:
         self._parts = parts
+        self._loader = loading.Loader(parts.steps.feed, parts.steps.engine)
         self.position = checkpoint.Position()
 
     def restore(self, state: checkpoint.CheckpointState) -> None:
@@ -74,8 +75,9 @@ class Trainer:
             NotFiniteError: A loss, gradient or weight is NaN or infinite.
             StorageError: A checkpoint could not be written.
         """
-        with self._parts.steps.arithmetic.context():
-            self._parts.group.share(step.state_of(self._parts.steps))
+        steps = self._parts.steps
+        with steps.arithmetic.context(), self._loader:
+            self._parts.group.share(step.state_of(steps))
             while not self.position.is_finished:
                 if not self._run_epoch():
                     return "interrupted"
@@ -103,7 +105,8 @@ class Trainer:
         rate = parts.steps.options.lr * parts.schedule.factor(position.step)
         order = StepOrder(epoch=epoch, number=position.step + 1, rate=rate, chosen=chosen)
         parts.group.announce(order)
-        result = step.carry_out(parts.steps, order)
+        batch = self._loader.training_batch(epoch, chosen)
+        result = step.carry_out(parts.steps, order, batch)
         position.step += 1
         position.step_in_epoch += 1
         position.epoch_losses.append((result.loss, result.weight))

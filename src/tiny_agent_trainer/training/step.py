@@ -49,18 +49,18 @@ def state_of(parts: StepParts) -> list[torch.Tensor]:
     return [parts.flat.values, *(state[slot] for slot in sorted(state))]
 
 
-def carry_out(parts: StepParts, order: StepOrder) -> StepResult:
-    """Change the weights by one step.
+def carry_out(parts: StepParts, order: StepOrder, batch: Batch) -> StepResult:
+    """Change the weights by one step on the batch that its order names.
 
     Raises:
         NotFiniteError: The loss or the gradient is NaN or infinite; the weights are as before.
         WorkerError: Another worker is gone.
     """
-    batch = parts.feed.training_batch(order.epoch, order.chosen)
     weight = parts.loss.total_weight(batch.labels)
     place = guard.Place(step=order.number, epoch=order.epoch, samples=order.chosen)
     with guard.placing(place):
-        loss = compute_gradients(parts, batch, weight, order.number)
+        # Where no label of a step is known, every loss is 0, and 0 / 0 would be no number.
+        loss = compute_gradients(parts, batch, weight or 1.0, order.number)
         norm = parts.arithmetic.norm(parts.flat.gradients)
     guard.require_finite(loss, norm, parts.flat, place)
     if 0 < parts.options.clip_norm < norm:

@@ -26,8 +26,8 @@ def headline(task: Task, results: tuple[ClassResult, ...]) -> tuple[Metric, ...]
 def accuracy(task: Task, results: tuple[ClassResult, ...]) -> Measurement:
     """Share of right decisions.
 
-    Multiclass: a decision per sample. Multilabel: a decision per sample and label, which equals the
-    mean of the accuracies per label; rare labels make it high whatever the model does.
+    Multiclass: a decision per sample. Multilabel: a decision per sample and known label; rare
+    labels make it high whatever the model does.
 
     Source:
         MedMNIST, `Evaluator.getACC`.
@@ -36,7 +36,7 @@ def accuracy(task: Task, results: tuple[ClassResult, ...]) -> Measurement:
     decisions = results[0].num_samples
     if task == "multilabel":
         right += sum(result.true_negatives for result in results)
-        decisions *= len(results)
+        decisions = sum(result.num_samples for result in results)
     return Measurement(name="accuracy", numerator=right, denominator=decisions)
 
 

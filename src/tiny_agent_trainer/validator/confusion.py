@@ -33,8 +33,8 @@ def count(positive: Bool[np.ndarray, " n"], called: Bool[np.ndarray, " n"]) -> C
 
 
 def matrix(predictions: Predictions) -> tuple[tuple[int, ...], ...] | None:
-    """`matrix[true][called]` as counts; None for multilabel, where there is no such matrix."""
-    if predictions.task == "multilabel":
+    """`matrix[true][called]` as counts; None for multilabel and regression, which have none."""
+    if predictions.task in ("multilabel", "regression"):
         return None
     width = len(predictions.classes)
     cells = np.bincount(

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -10,6 +11,7 @@ from jaxtyping import Bool, Float32, Int64
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.reports import predictions_csv
 from tiny_agent_trainer.reports.validation_report import Task
+from tiny_agent_trainer.tokenizer.samples import MASKED
 
 MAX_SAMPLES = 2**31
 """Beyond it the count of pairs, 2 * positives * negatives, may leave int64."""
@@ -24,10 +26,12 @@ class Predictions:
     Args:
         samples: Ordinals, each once.
         patients: Ordinals; a patient may have many samples.
-        labels: Multiclass: the true class of each sample, from 0. Multilabel: (n, K), 0 or 1.
-        probabilities: From 0 to 1; multiclass rows are softmax outputs, multilabel are sigmoids.
+        labels: Multiclass and ordinal: the true class of each sample, from 0. Multilabel: (n, K),
+            0, 1 or `MASKED`. Regression: float32, the true values.
+        probabilities: From 0 to 1; rows of classes and grades add up to about 1, those of labels
+            stand for themselves. Regression: (n, 1), the estimates, any finite numbers.
         losses: One per sample.
-        classes: Names, in the order of the columns.
+        classes: Names, in the order of the columns; the target's for regression.
         task: How `labels` is to be read.
 
     Raises:
@@ -38,7 +42,7 @@ class Predictions:
 
     samples: Int64[np.ndarray, " n"]
     patients: Int64[np.ndarray, " n"]
-    labels: Int64[np.ndarray, " n"] | Int64[np.ndarray, "n K"]
+    labels: Int64[np.ndarray, " n"] | Int64[np.ndarray, "n K"] | Float32[np.ndarray, " n"]
     probabilities: Float32[np.ndarray, "n K"]
     losses: Float32[np.ndarray, " n"]
     classes: tuple[str, ...]
@@ -51,6 +55,8 @@ class Predictions:
         _require_samples(self.samples)
         _require_finite("losses", self.samples, self.losses[:, np.newaxis])
         _require_finite("probabilities", self.samples, self.probabilities)
+        if self.task == "regression":
+            return
         if not ((self.probabilities >= 0) & (self.probabilities <= 1)).all():
             raise ValueError("a probability is not between 0 and 1: were these logits?")
 
@@ -58,6 +64,13 @@ class Predictions:
     def num_samples(self) -> int:
         """The n of the shapes."""
         return len(self.samples)
+
+    @property
+    def known(self) -> Bool[np.ndarray, "n K"]:
+        """Whether it is known if a sample is of a class."""
+        if self.task == "multilabel":
+            return np.asarray(self.labels != MASKED, dtype=np.bool_)
+        return np.ones((self.num_samples, len(self.classes)), np.bool_)
 
     @property
     def positive(self) -> Bool[np.ndarray, "n K"]:
@@ -70,7 +83,8 @@ class Predictions:
     def called(self) -> Bool[np.ndarray, "n K"]:
         """Whether the network calls a sample by a class.
 
-        Multiclass: the class of the largest probability, ties to the lowest index. Multilabel:
+        Multiclass and ordinal: the class of the largest probability, ties to the lowest index.
+        Multilabel:
         every label whose probability is above, not at, 0.5.
 
         Source:
@@ -83,7 +97,7 @@ class Predictions:
 
     @property
     def called_class(self) -> Int64[np.ndarray, " n"]:
-        """Multiclass: the index of the class that is called."""
+        """Multiclass and ordinal: the index of the class that is called."""
         return np.asarray(np.argmax(self.probabilities, axis=1), dtype=np.int64)
 
 
@@ -93,14 +107,19 @@ def _one_hot(indices: Int64[np.ndarray, " n"], width: int) -> Bool[np.ndarray, "
 
 def encode_csv(predictions: Predictions) -> bytes:
     """The lines of `predictions_<split>.csv`; see `reports.predictions_csv`."""
-    multilabel = predictions.task == "multilabel"
-    called = predictions.called.astype(np.int64) if multilabel else predictions.called_class
+    probabilities = predictions.probabilities.tolist()
+    if predictions.task == "regression":
+        called, probabilities = [row[0] for row in probabilities], [[]] * len(probabilities)
+    elif predictions.task == "multilabel":
+        called = predictions.called.astype(np.int64).tolist()
+    else:
+        called = predictions.called_class.tolist()
     return predictions_csv.encode_predictions(
         samples=predictions.samples.tolist(),
         patients=predictions.patients.tolist(),
         labels=predictions.labels.tolist(),
-        called=called.tolist(),
-        probabilities=predictions.probabilities.tolist(),
+        called=called,
+        probabilities=probabilities,
         classes=predictions.classes,
         task=predictions.task,
     )
@@ -109,10 +128,11 @@ def encode_csv(predictions: Predictions) -> bytes:
 def _faults_of_form(predictions: Predictions) -> Iterator[str]:
     count, width = len(predictions.samples), len(predictions.classes)
     label_shape = (count, width) if predictions.task == "multilabel" else (count,)
-    expected = {
+    label_type = np.float32 if predictions.task == "regression" else np.int64
+    expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
         "samples": (np.int64, (count,)),
         "patients": (np.int64, (count,)),
-        "labels": (np.int64, label_shape),
+        "labels": (label_type, label_shape),
         "probabilities": (np.float32, (count, width)),
         "losses": (np.float32, (count,)),
     }
@@ -121,8 +141,10 @@ def _faults_of_form(predictions: Predictions) -> Iterator[str]:
         if array.dtype != dtype or array.shape != shape:
             wanted = f"{np.dtype(dtype)} {shape}"
             yield f"{name}: expected {wanted}, found {array.dtype} {array.shape}"
-    if predictions.task not in ("multiclass", "multilabel"):
-        yield f"task: expected multiclass or multilabel, found {predictions.task!r}"
+    if predictions.task not in get_args(Task):
+        yield f"task: expected one of {get_args(Task)}, found {predictions.task!r}"
+    if predictions.task == "regression" and width != 1:
+        yield f"classes: expected the name of the target, found {predictions.classes!r}"
     if width < 1 or len(set(predictions.classes)) != width:
         yield f"classes: expected one or more different names, found {predictions.classes!r}"
 
@@ -132,9 +154,14 @@ def _faults_of_values(predictions: Predictions) -> Iterator[str]:
         yield "samples: an ordinal stands twice"
     if len(predictions.samples) > MAX_SAMPLES:
         yield f"samples: expected at most {MAX_SAMPLES}, found {len(predictions.samples)}"
-    limit = 2 if predictions.task == "multilabel" else len(predictions.classes)
-    if ((predictions.labels < 0) | (predictions.labels >= limit)).any():
-        yield f"labels: expected 0 to {limit - 1}, found others"
+    if predictions.task == "regression":
+        if not np.isfinite(predictions.labels).all():
+            yield "labels: expected finite numbers, found others"
+        return
+    is_multilabel = predictions.task == "multilabel"
+    low, limit = (MASKED, 2) if is_multilabel else (0, len(predictions.classes))
+    if ((predictions.labels < low) | (predictions.labels >= limit)).any():
+        yield f"labels: expected {low} to {limit - 1}, found others"
 
 
 def _require_samples(samples: Int64[np.ndarray, " n"]) -> None:

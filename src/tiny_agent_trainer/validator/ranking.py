@@ -30,12 +30,12 @@ class Ranking:
     @property
     def num_positives(self) -> int:
         """All positives."""
-        return int(self.true_positives[-1])
+        return int(self.true_positives[-1]) if len(self.true_positives) else 0
 
     @property
     def num_negatives(self) -> int:
         """All negatives."""
-        return int(self.false_positives[-1])
+        return int(self.false_positives[-1]) if len(self.false_positives) else 0
 
     @property
     def positives_here(self) -> Int64[np.ndarray, " g"]:
@@ -52,7 +52,8 @@ def rank(scores: Float32[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) ->
     """Sort finite scores, highest first, and count; -0.0 and 0.0 are one score."""
     order = np.argsort(scores)[::-1]
     falling = scores[order] + np.float32(0)  # -0.0 becomes 0.0
-    last_of_group = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
+    changes = np.flatnonzero(falling[1:] != falling[:-1])
+    last_of_group = np.append(changes, len(falling) - 1) if len(falling) else changes
     true_positives = np.cumsum(positive[order], dtype=np.int64)[last_of_group]
     return Ranking(
         thresholds=falling[last_of_group],

@@ -10,7 +10,7 @@ from torch import nn
 from tiny_agent_trainer.reports.validation_report import ValidationReport
 from tiny_agent_trainer.tokenizer.batches import Feed
 from tiny_agent_trainer.tokenizer.samples import Split
-from tiny_agent_trainer.validator import evaluate
+from tiny_agent_trainer.validator import evaluate, views
 from tiny_agent_trainer.validator.predictions import Predictions
 
 Measure = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -39,7 +39,7 @@ def predict_split(
     chosen, scores, losses = [], [], []
     with torch.no_grad():
         for batch in feed.plain_batches(split, batch_size):
-            logits = network(torch.from_numpy(batch.inputs))
+            logits = views.average(network(torch.from_numpy(batch.inputs)), batch.views)
             chosen.append(batch.samples)
             scores.append(probabilities(logits).numpy())
             losses.append(per_sample(logits, torch.from_numpy(batch.labels)).numpy())

@@ -309,6 +309,7 @@ class TestFiles:
 OTHER_PLACES = [
     '[experiment]\nname = "x"', '[experiment]\nnotes = "x"', '[experiment]\nresults_dir = "x"',
     '[experiment]\narchive_dir = "x"', '[data]\nroot = "x"', '[engine]\ncontractions = "float64"',
+    "[engine]\nloader_workers = 2", '[data]\ncache = ""', "[data]\ncache_limit_gigabytes = 1",
 ]  # fmt: skip
 OTHER_RESULTS = {
     "engine": [
@@ -330,10 +331,19 @@ OTHER_RESULTS = {
     ],
     "tokenizer": [
         'kind = "patches"', "patch_size = 8", "resize = 8", "channels = 3",
+        "resize = [8, 8]", 'intensity = "percentile"', 'orientation = "SPL"', "slices = 1",
+        'intensity = "percentile"\npercentiles = [1, 99]', "spacing_mm = [1.0, 1.0]", "slice = 3",
+        'intensity = "window"\nwindow = [0, 1]', 'intensity = "window"\nwindow = [0.5, 1]',
+        "size = [8, 8]", "pad_value = 1",
         'normalization = "half"', "augmentation.flip_horizontal = true",
         "augmentation.flip_vertical = true", "augmentation.quarter_turns = true",
         "augmentation.shift_pixels = 1", "augmentation.intensity_scale = 0.5",
-        "augmentation.intensity_offset = 0.5",
+        "augmentation.intensity_offset = 0.5", "augmentation.laterality = true",
+        "patches.size = [8, 8]", "patches.foreground_fraction = 0.5",
+        "patches.foreground_above = 1", 'patches.evaluation = "grid"',
+        "augmentation.rotate_degrees = 10.0", "augmentation.scale = 0.1",
+        "augmentation.elastic_pixels = 2.0", "augmentation.elastic_points = 3",
+        "augmentation.blur_passes = 1", "augmentation.gamma = 0.5", "augmentation.noise = 0.1",
     ],
     "model": [
         "layers = 4", "width = 17", 'activation = "gelu"', "dropout = 0.5", 'name = "mlp"',

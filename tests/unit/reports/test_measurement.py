@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiny_agent_trainer.reports.measurement import Mean, Measurement, encode_metric
+from tiny_agent_trainer.reports import words
+from tiny_agent_trainer.reports.measurement import Figure, Mean, Measurement, encode_metric
 
 counts = st.integers(0, 2**80)
 positive_counts = st.integers(1, 2**80)
@@ -98,4 +99,23 @@ class TestEncoding:
             "name": "macro_f1",
             "value": 0.5,
             "mean_of": ["f1[a]"],
+        }
+
+
+class TestFigure:
+    """A value that is no ratio of counts says over how many samples it is."""
+
+    def test_is_encoded_with_its_number_of_samples(self):
+        figure = Figure(name="rmse", value=1.5, num_samples=1200)
+        assert encode_metric(figure) == {"name": "rmse", "value": 1.5, "num_samples": 1200}
+        assert figure.undefined_because is None
+        assert words.show_counts(figure) == "n=1,200"
+
+    def test_without_value_says_why(self):
+        figure = Figure(name="r2", value=None, num_samples=3, reason="all true values are equal")
+        assert encode_metric(figure) == {
+            "name": "r2",
+            "value": None,
+            "num_samples": 3,
+            "undefined_because": "r2: all true values are equal",
         }

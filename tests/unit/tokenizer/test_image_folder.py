@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tiny_agent_trainer import digests, errors
-from tiny_agent_trainer.config.data import ImageFolderOptions, SplitOptions
+from tiny_agent_trainer.config.data import ImageFolderOptions
+from tiny_agent_trainer.config.splits import SplitOptions
 from tiny_agent_trainer.tokenizer.image_folder import ImageFolderReader
 
 GRAY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20

@@ -14,16 +14,17 @@ import pytest
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.data import PhantomOptions
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
-from tiny_agent_trainer.tokenizer import cohort, memory, resampling, tokenization
+from tiny_agent_trainer.tokenizer import cohort, memory
 from tiny_agent_trainer.tokenizer.phantom import PhantomReader
+from tiny_agent_trainer.tokenizer.preparation import prepare, resampling
 
 
 @pytest.mark.parametrize("shape", [(6, 5, 1), (6, 5, 3), (4, 6, 5, 1), (6, 5, 2)])
 @pytest.mark.parametrize("options", [{}, {"resize": 7}, {"channels": 1}, {"channels": 3}])
 def test_the_shape_is_the_one_that_preparing_gives(shape, options):
     section = TokenizerSection(**options)
-    made = tokenization.prepare(np.zeros(shape, np.uint8), section)
-    assert tokenization.prepared_shape(shape, section) == made.shape
+    made = prepare.prepare(np.zeros(shape, np.uint8), section)
+    assert prepare.prepared_shape(np.zeros(shape, np.uint8), section) == made.shape
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as arrays
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.tokenizer import statistics, tokenization
+from tiny_agent_trainer.tokenizer.preparation import prepare
 
 DTYPES = [np.uint8, np.uint16, np.int16]
 
@@ -141,7 +142,7 @@ class TestPrepare:
     def test_layout_and_type(self, dtype, spatial, channels):
         shape = (*spatial, channels)
         stored = np.arange(math.prod(shape)).reshape(shape).astype(dtype)
-        found = tokenization.prepare(stored, TokenizerSection())
+        found = prepare.prepare(stored, TokenizerSection())
         assert found.dtype == dtype
         assert found.shape == (channels, *spatial)
         for channel in range(channels):
@@ -149,13 +150,13 @@ class TestPrepare:
 
     def test_gray_becomes_three_equal_channels(self):
         stored = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
-        found = tokenization.prepare(stored, TokenizerSection(channels=3))
+        found = prepare.prepare(stored, TokenizerSection(channels=3))
         assert (found == stored[..., 0]).all()
         assert found.shape == (3, 3, 4)
 
     @given(arrays.arrays(np.uint8, (2, 2, 3)))
     def test_colour_becomes_the_rounded_luma_of_bt_601(self, stored):
-        found = tokenization.prepare(stored, TokenizerSection(channels=1))
+        found = prepare.prepare(stored, TokenizerSection(channels=1))
         for place in np.ndindex(2, 2):
             red, green, blue = map(int, stored[place])
             exact = (Fraction(299) * red + Fraction(587) * green + Fraction(114) * blue) / 1000
@@ -165,14 +166,12 @@ class TestPrepare:
     def test_white_and_black_keep_their_values(self, dtype):
         for value in (0, 1, np.iinfo(dtype).max):
             stored = np.full((1, 1, 3), value, dtype)
-            assert tokenization.prepare(stored, TokenizerSection(channels=1)).item() == value
+            assert prepare.prepare(stored, TokenizerSection(channels=1)).item() == value
 
     @pytest.mark.parametrize("channels", [0, 1, 3])
     def test_channels_as_stored_stay(self, channels):
         stored = np.zeros((2, 2, channels or 3), np.uint8)
-        assert len(tokenization.prepare(stored, TokenizerSection(channels=channels))) == (
-            channels or 3
-        )
+        assert len(prepare.prepare(stored, TokenizerSection(channels=channels))) == (channels or 3)
 
 
 class TestStatistics:

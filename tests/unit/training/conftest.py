@@ -10,7 +10,8 @@ import torch
 from tiny_agent_trainer.config.trainer_config import parse_config
 from tiny_agent_trainer.model import shape
 from tiny_agent_trainer.model.build import build_network
-from tiny_agent_trainer.tokenizer import augmentation, batches, cohort
+from tiny_agent_trainer.tokenizer import batches, cohort
+from tiny_agent_trainer.tokenizer.augmentation import augmentation
 from tiny_agent_trainer.training import arithmetics, flat, group, loop, parts, step, store
 from tiny_agent_trainer.training.schedules.schedule import Span
 

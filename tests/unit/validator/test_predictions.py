@@ -56,7 +56,8 @@ class TestRefusals:
             ({"probabilities": np.full((3, 2), 2, dtype=np.float32)}, "logits"),
             ({"probabilities": np.full((3, 2), -0.5, dtype=np.float32)}, "logits"),
             ({"classes": ("a", "a")}, "classes"),
-            ({"task": "regression"}, "task"),
+            ({"task": "survival"}, "task"),
+            ({"task": "regression"}, "labels: expected float32"),
         ],
     )
     def test_what_does_not_fit(self, changes, word):

@@ -4,12 +4,11 @@
 import math
 from typing import final
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn import functional
 
 from tiny_agent_trainer.config.optimizers import CrossEntropyOptions
+from tiny_agent_trainer.tokenizer.samples import LabelArray
 from tiny_agent_trainer.training.losses import loss
 
 
@@ -41,7 +40,7 @@ class CrossEntropy(loss.AbstractLoss):
             logits, labels, self._weights, reduction="none", label_smoothing=self._smoothing
         )
 
-    def total_weight(self, labels: npt.NDArray[np.int64]) -> float:
+    def total_weight(self, labels: LabelArray) -> float:
         """The class weights of the samples, added exactly and rounded once."""
         if self._weights is None:
             return float(len(labels))

@@ -3,11 +3,10 @@
 
 import abc
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from tiny_agent_trainer import errors
+from tiny_agent_trainer.tokenizer.samples import LabelArray
 
 
 class AbstractLoss(abc.ABC):
@@ -18,7 +17,7 @@ class AbstractLoss(abc.ABC):
     """
 
     task: str
-    """Kind of labels that the loss is made for: `multiclass` or `multilabel`."""
+    """Kind of labels that the loss is made for."""
 
     @abc.abstractmethod
     def per_sample(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -26,19 +25,19 @@ class AbstractLoss(abc.ABC):
 
         Args:
             logits: float32, shape (n, classes).
-            labels: int64, shape (n,), or (n, classes) for multi-label data.
+            labels: As in the cohort.
 
         Returns:
             float32, shape (n,).
         """
 
     @abc.abstractmethod
-    def total_weight(self, labels: npt.NDArray[np.int64]) -> float:
-        """What the sum over these samples is divided by, shape of `labels` as above."""
+    def total_weight(self, labels: LabelArray) -> float:
+        """What the sum over these samples is divided by; 0 where no label is known."""
 
     @abc.abstractmethod
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """float32 in [0, 1], shape (n, classes)."""
+        """float32 in [0, 1], shape (n, classes); for regression estimates, shape (n, 1)."""
 
 
 def class_weights(

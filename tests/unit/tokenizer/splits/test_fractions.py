@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.config.data import SplitOptions
-from tiny_agent_trainer.tokenizer.splitting import split_patients
+from tiny_agent_trainer.config.splits import SplitOptions
+from tiny_agent_trainer.tokenizer.splits.fractions import split_patients
 
 SPLITS = ("train", "val", "test")
 

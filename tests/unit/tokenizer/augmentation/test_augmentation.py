@@ -9,16 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiny_agent_trainer.config.tokenizer import AugmentationOptions
-from tiny_agent_trainer.tokenizer.augmentation import Augmentation
+from tiny_agent_trainer.config.augmentation import AugmentationOptions
+from tiny_agent_trainer.tokenizer.augmentation.augmentation import Augmentation
 
 ALL = AugmentationOptions(
     flip_horizontal=True, flip_vertical=True, quarter_turns=True, shift_pixels=2,
-    intensity_scale=0.2, intensity_offset=0.3,
+    intensity_scale=0.2, intensity_offset=0.3, rotate_degrees=20.0, scale=0.2, elastic_pixels=1.0,
+    blur_passes=2, gamma=0.5, noise=0.3,
 )  # fmt: skip
 ONE_EACH = [
     {"flip_horizontal": True}, {"flip_vertical": True}, {"quarter_turns": True},
     {"shift_pixels": 1}, {"intensity_scale": 0.5}, {"intensity_offset": 0.5},
+    {"rotate_degrees": 30.0}, {"scale": 0.3}, {"elastic_pixels": 1.0}, {"blur_passes": 1},
+    {"gamma": 1.0}, {"noise": 0.2},
 ]  # fmt: skip
 
 

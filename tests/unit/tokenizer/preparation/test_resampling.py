@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tiny_agent_trainer.tokenizer.resampling import resample_area
+from tiny_agent_trainer.tokenizer.preparation.resampling import resample_area
 
 DTYPES = [np.uint8, np.uint16, np.int16]
 

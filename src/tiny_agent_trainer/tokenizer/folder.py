@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of medical images of any format, labelled by a table, divided by patient."""
+
+import collections
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tiny_agent_trainer import errors
+from tiny_agent_trainer.config.data import FolderOptions
+from tiny_agent_trainer.config.images import ImagesOptions
+from tiny_agent_trainer.config.splits import ColumnOptions
+from tiny_agent_trainer.config.tokenizer import TokenizerSection
+from tiny_agent_trainer.tokenizer import samples
+from tiny_agent_trainer.tokenizer.cache import entry, items
+from tiny_agent_trainer.tokenizer.cache.store import Store
+from tiny_agent_trainer.tokenizer.images.image import Image, Listing, Refusal
+from tiny_agent_trainer.tokenizer.labels import attach, tables, unmatched
+from tiny_agent_trainer.tokenizer.leaks import fingerprints
+from tiny_agent_trainer.tokenizer.splits import division
+
+ListFolder = Callable[[Path, ImagesOptions, samples.Progress], Listing]
+
+_SHOWN: Final = 20
+
+
+def _list_folder(root: Path, options: ImagesOptions, progress: samples.Progress) -> Listing:
+    # The decoders of every format take a second to import: only who reads a folder waits for them.
+    folder = importlib.import_module("tiny_agent_trainer.tokenizer.images.folder")
+    listing: Listing = folder.list_folder(root, options, progress)
+    return listing
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FolderReader:
+    """Reader of a folder and a table.
+
+    Args:
+        options: The section of the configuration.
+        progress: Told how far reading is.
+        list_folder: Finds the images below a root.
+        preparation: How images are prepared.
+        store: Where prepared images are kept; None to keep none and decode them twice.
+    """
+
+    options: FolderOptions
+    progress: samples.Progress = samples.silent
+    list_folder: ListFolder = _list_folder
+    preparation: TokenizerSection = dataclasses.field(default_factory=TokenizerSection)
+    store: Store | None = None
+
+    def preparing(self, preparation: TokenizerSection, store: Store | None) -> "FolderReader":
+        """As `items.PreparingReader` says."""
+        return dataclasses.replace(self, preparation=preparation, store=store)
+
+    def read(self) -> samples.Dataset:
+        """List images, join labels, look at every image once, divide.
+
+        An image that the store holds is not decoded; memory holds none of them.
+
+        Raises:
+            DatasetMissingError: The folder, the table or the split file is not here.
+            DatasetError: Files, rows, labels or splits are not as they should be; all faults of
+                one kind are told at once.
+        """
+        root = self._root()
+        table = tables.read_table(root, self.options.labels.file)
+        listing = self.list_folder(root, self.options.images, self.progress)
+        refused = [r for r in listing.refusals if r.key != self.options.labels.file]
+        self._require_none(refused)
+        found = attach.attach(listing.items, table, self.options.labels, self._split_column())
+        if self.options.labels.on_unmatched == "refuse":
+            unmatched.require_none(found, root)
+        elif found.without_row or found.without_image:
+            unmatched.write_list(found, root)
+        looker = items.Looker(
+            store=self.store,
+            root=root,
+            decoding=self.options.images,
+            preparation=self.preparation,
+            noter=_NOTER,
+        )
+        seen, useless = self._look_at_all(looker, found.images)
+        self._require_none(useless)
+        remarks = [*unmatched.remarks(found), *_remarks([*refused, *useless], seen)]
+        prepared = items.PreparedImages(looker, [one.seen for one in seen])
+        return self._build(found, seen, prepared, table, root, tuple(remarks))
+
+    def _build(
+        self,
+        found: attach.Attached,
+        seen: Sequence["_Seen"],
+        prepared: items.PreparedImages,
+        table: tables.Table,
+        root: Path,
+        remarks: tuple[str, ...],
+    ) -> samples.Dataset:
+        images = [one.labelled for one in seen]
+        undivided = division.Undivided(
+            task=found.task,
+            keys=[image.item.key for image in images],
+            patients=[image.patient for image in images],
+            labels=[image.label for image in images],
+            pixel_digests=[one.mark.pixels for one in seen],
+            named=[image.split for image in images],
+        )
+        splits = division.divide(undivided, self.options.split, root)
+        marks = tuple(one.mark for one in seen)
+        files = {file.path: file for one in seen for file in one.files}
+        return samples.Dataset(
+            name="folder",
+            task=found.task,
+            classes=found.classes,
+            dims=_common_dims(seen),
+            samples=[
+                samples.Sample(
+                    key=image.item.key,
+                    patient=image.patient,
+                    label=image.label,
+                    split=split,
+                    attributes=image.attributes,
+                )
+                for image, split in zip(images, splits, strict=True)
+            ],
+            images=prepared,
+            files=(table.file, *files.values()),
+            marks=marks,
+            remarks=remarks,
+        )
+
+    def _look_at_all(
+        self, looker: items.Looker, images: Sequence[attach.Labelled]
+    ) -> tuple[list["_Seen"], list[Refusal]]:
+        seen, useless = [], []
+        for done, labelled in enumerate(images, start=1):
+            try:
+                seen.append(_look_at(looker, labelled))
+            except errors.DatasetError as error:
+                useless.append(Refusal(key=labelled.item.key, reason=str(error)))
+            self.progress("reading images", done, len(images))
+        if not seen:
+            raise _refusal(useless)
+        return seen, useless
+
+    def _require_none(self, refused: Sequence[Refusal]) -> None:
+        if refused and self.options.on_refused == "refuse":
+            raise _refusal(refused)
+
+    def _split_column(self) -> str:
+        split = self.options.split
+        return split.column if isinstance(split, ColumnOptions) else ""
+
+    def _root(self) -> Path:
+        root = Path(self.options.root or ".")
+        if not root.is_dir():
+            raise errors.DatasetMissingError(
+                where="[data] root",
+                expected="a directory with images",
+                found=f"no directory {root}",
+                remedy="write the path of the folder, seen from where you run, or use --data",
+            )
+        return root
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What is kept of an image that was looked at once."""
+
+    labelled: attach.Labelled
+    seen: items.Seen
+    mark: samples.Fingerprint
+    dims: int
+    files: tuple[samples.SourceFile, ...]
+    remarks: tuple[str, ...]
+
+
+def _look_at(looker: items.Looker, labelled: attach.Labelled) -> _Seen:
+    seen = looker.look(labelled.item)
+    facts: Any = seen.facts
+    return _Seen(
+        labelled=labelled,
+        seen=seen,
+        mark=samples.Fingerprint(pixels=seen.pixels, looks=bytes.fromhex(facts["looks"])),
+        dims=facts["dims"],
+        files=seen.files,
+        remarks=tuple(facts["remarks"]),
+    )
+
+
+def _note(image: Image) -> entry.Facts:
+    return {
+        "dims": image.values.ndim - 1,
+        "looks": fingerprints.looks_of(image.values).hex(),
+        "remarks": list(image.remarks),
+        "decoder": image.decoder,
+    }
+
+
+_NOTER: Final = items.Noter(name="fingerprint-v1", note=_note)
+
+
+def _common_dims(seen: Sequence[_Seen]) -> int:
+    counts = collections.Counter(one.dims for one in seen)
+    if len(counts) > 1:
+        raise errors.DatasetError(
+            where="[data] root",
+            expected="images alone, or volumes alone",
+            found=f"{counts[2]} images and {counts[3]} volumes",
+            remedy="keep them in folders of their own",
+        )
+    return seen[0].dims
+
+
+def _remarks(refused: Sequence[Refusal], seen: Sequence[_Seen]) -> Iterator[str]:
+    if refused:
+        yield f"{len(refused)} files or series could not be used and were left out."
+    counts = collections.Counter(remark for one in seen for remark in one.remarks)
+    for remark in sorted(counts, key=str.encode):
+        yield f"{counts[remark]} of {len(seen)} images: {remark}."
+
+
+def _refusal(refused: Sequence[Refusal]) -> errors.DatasetError:
+    shown = "".join(f"\n  {one.key}: {one.reason}" for one in refused[:_SHOWN])
+    more = f"\n  and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+    return errors.DatasetError(
+        where="[data] root",
+        expected="files that can all be used",
+        found=f"{len(refused)} that cannot:{shown}{more}\n",
+        remedy='mend or remove them, or write `on_refused = "list"` under [data] to go on '
+        "without them; every report will then say so",
+    )

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DICOM files and series -> one `Image`. See spec.md."""

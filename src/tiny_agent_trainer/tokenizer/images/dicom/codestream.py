@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a compressed frame says of itself, read before a decoder allocates for it.
+
+Sources: ITU-T T.81 Annex B (JPEG), T.87 Annex C (JPEG-LS), T.800 Annex A (JPEG 2000).
+"""
+
+import struct
+from typing import Final
+
+from tiny_agent_trainer.tokenizer.images import refusing
+
+_J2K: Final = b"\xff\x4f\xff\x51"
+_BOXES_BYTES: Final = 1 << 16
+"""How far into a frame the codestream of JPEG 2000 may begin: some files hold a JP2 file."""
+
+_JPEG: Final = b"\xff\xd8"
+_MARKER_LIMIT: Final = 1000
+_START_OF_FRAME: Final = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+_START_OF_SCAN: Final = 0xDA
+_APP14: Final = 0xEE
+
+
+def require_size(frame: bytes, rows: int, columns: int, key: str) -> None:
+    """Refuse a frame whose codestream claims another size than the data set.
+
+    Raises:
+        DatasetError: It does, or says none.
+    """
+    found = jpeg2000_size(frame) if _J2K in frame[:_BOXES_BYTES] else jpeg_size(frame)
+    if found != (rows, columns):
+        claimed = "no size" if found is None else f"{found[0]} x {found[1]}"
+        raise refusing.refusal(key, f"a frame of {rows} x {columns} pixels", claimed)
+
+
+def jpeg2000_size(frame: bytes) -> tuple[int, int] | None:
+    """Rows and columns by the SIZ marker; None where tiles or components do not fit them."""
+    start = frame.find(_J2K) + len(_J2K)
+    siz = frame[start : start + 38]
+    if len(siz) < 38:
+        return None
+    _, _, right, bottom, left, top, *tiles, components = struct.unpack(">HHIIIIIIIIH", siz)
+    if components > 4 or left >= right or top >= bottom or 0 in tiles[:2]:
+        return None
+    across, down = -(-(right - tiles[2]) // tiles[0]), -(-(bottom - tiles[3]) // tiles[1])
+    return (bottom - top, right - left) if 0 < across * down <= 65535 else None
+
+
+def jpeg_size(frame: bytes) -> tuple[int, int] | None:
+    """Rows and columns by the first start-of-frame marker of JPEG or JPEG-LS."""
+    for marker, segment in _segments(frame):
+        if marker in _START_OF_FRAME and len(segment) >= 5:
+            rows, columns = struct.unpack(">HH", segment[1:5])
+            return rows, columns
+    return None
+
+
+def is_transformed_by_pillow(frame: bytes) -> bool:
+    """Whether an Adobe marker stands in the frame; Pillow then returns RGB, whatever was stored."""
+    return any(
+        marker == _APP14 and segment.startswith(b"Adobe") for marker, segment in _segments(frame)
+    )
+
+
+def _segments(frame: bytes) -> list[tuple[int, bytes]]:
+    """Marker segments up to the first scan."""
+    found: list[tuple[int, bytes]] = []
+    place = 2
+    while frame.startswith(_JPEG) and place + 4 <= len(frame) and len(found) < _MARKER_LIMIT:
+        if frame[place] != 0xFF:
+            break
+        marker = frame[place + 1]
+        if marker == 0xFF:  # fill byte (B.1.1.2)
+            place += 1
+            continue
+        length = int.from_bytes(frame[place + 2 : place + 4], "big")
+        if marker == _START_OF_SCAN or length < 2:
+            break
+        found.append((marker, frame[place + 4 : place + 2 + length]))
+        place += 2 + length
+    return found

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files as bytes: inside their root, of bounded size, with their digest."""
+
+from pathlib import Path
+from typing import Final
+
+from tiny_agent_trainer import digests
+from tiny_agent_trainer.tokenizer import samples
+from tiny_agent_trainer.tokenizer.images import refusing
+
+FILE_LIMIT_BYTES: Final = 1 << 32
+"""Size of one file; the largest volumes of the formats here stay far below it."""
+
+VALUE_LIMIT: Final = 1 << 29
+"""Values of one image or volume; what claims more is refused before it is decoded."""
+
+
+def read(root: Path, key: str) -> tuple[bytes, samples.SourceFile]:
+    """The bytes of a file and what a manifest says of it.
+
+    Raises:
+        DatasetError: It leads out of the root, is no plain file, too large or unreadable.
+    """
+    path = inside(root, key)
+    with refusing.foreign(key, "a readable file"):
+        if not path.is_file():
+            raise refusing.refusal(key, "a file", "no such file")
+        size_bytes = path.stat().st_size
+        if size_bytes > FILE_LIMIT_BYTES:
+            found = f"{size_bytes} bytes"
+            raise refusing.refusal(key, f"at most {FILE_LIMIT_BYTES} bytes", found)
+        data = path.read_bytes()
+    sha256 = digests.sha256_hex(data)
+    return data, samples.SourceFile(path=key, size_bytes=len(data), sha256=sha256)
+
+
+def inside(root: Path, key: str) -> Path:
+    """The path of a key, unless it leads out of the root by `..`, an absolute path or a link.
+
+    Raises:
+        DatasetError: It does.
+    """
+    path = root / key
+    with refusing.foreign(key, "a path inside the folder"):
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise refusing.refusal(key, "a path inside the folder", "a link that leads out of it")
+    return path
+
+
+def require_values(key: str, count: int) -> None:
+    """Refuse an image before memory is asked for.
+
+    Raises:
+        DatasetError: More than `VALUE_LIMIT` values, or none.
+    """
+    if not 0 < count <= VALUE_LIMIT:
+        raise refusing.refusal(key, f"between 1 and {VALUE_LIMIT} values", f"{count} values")
