@@ -93,15 +93,28 @@ def test_another_learning_rate_is_different_and_the_first_place_is_named(copy: P
 
 
 @needs_landlock
-def test_a_difference_on_another_platform_could_not_be_checked(
+def test_a_difference_on_another_platform_could_not_be_checked_in_native_arithmetic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "native.toml"
+    config.write_text(CONFIG.replace("[engine]", '[engine]\narithmetic = "native"'))
+    made = run_experiment(config, results_dir=tmp_path / "results").path
+    there = {**session.describe_platform(), "vendor": "AnotherVendor"}
+    monkeypatch.setattr(session, "describe_platform", lambda: there)
+    report = verify_experiment(made, carry_out=perturbed("lr = 1e-3", "lr = 2e-3"))
+    assert (report.verdict, report.exit_code) == ("could not be checked", 3)
+    assert any("platform.vendor" in line for line in report.environment)
+    assert verify_experiment(made).verdict == "identical"
+
+
+@needs_landlock
+def test_a_difference_on_another_platform_is_one_in_exact_arithmetic(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = {**session.describe_platform(), "vendor": "AnotherVendor"}
     monkeypatch.setattr(session, "describe_platform", lambda: there)
     report = verify_experiment(copy, carry_out=perturbed("lr = 1e-3", "lr = 2e-3"))
-    assert (report.verdict, report.exit_code) == ("could not be checked", 3)
-    assert any("platform.vendor" in line for line in report.environment)
-    assert verify_experiment(copy).verdict == "identical"
+    assert (report.verdict, report.exit_code) == ("different", 1)
 
 
 def test_another_installed_source_could_not_be_checked_unless_trusted(
