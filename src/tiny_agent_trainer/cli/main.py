@@ -13,6 +13,7 @@ from tiny_agent_trainer.cli import (
     compare,
     doctor,
     faults,
+    init,
     listing,
     run,
     schema,
@@ -36,6 +37,7 @@ app.command("list")(listing.list_runs)
 app.command("show")(show.show)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
+app.command("init")(init.init)
 app.add_typer(chronicle.app, name="chronicle")
 
 
