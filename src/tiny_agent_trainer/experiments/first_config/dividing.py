@@ -19,7 +19,7 @@ from tiny_agent_trainer.tokenizer.samples import (
 Divide = Callable[[SplitOptions], Sequence[Split]]
 
 _FRACTIONS: Final = (0.15, 0.2, 0.25, 0.3)
-_SEEDS: Final = 8
+_SEEDS: Final = 32
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,8 @@ def choose(dataset: Dataset, marks: Sequence[Fingerprint], divide: Divide | None
     """
     least: Division | None = None
     for options, splits in _tries(dataset, divide):
+        if least and least.options and options and _share(options) != _share(least.options):
+            break  # larger shares are for classes with few patients, not for leaks
         listed = tuple(
             dataclasses.replace(sample, split=split)
             for sample, split in zip(dataset.samples, splits, strict=True)
@@ -65,6 +67,10 @@ def choose(dataset: Dataset, marks: Sequence[Fingerprint], divide: Divide | None
     if least is None:
         raise _too_few(dataset)
     return least
+
+
+def _share(options: SplitOptions) -> float:
+    return options.test_fraction
 
 
 def is_measurable(dataset: Dataset, listed: Sequence[Sample]) -> bool:
