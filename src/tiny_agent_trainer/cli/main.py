@@ -14,6 +14,7 @@ from tiny_agent_trainer.cli import (
     doctor,
     faults,
     init,
+    inspect,
     listing,
     run,
     schema,
@@ -38,6 +39,7 @@ app.command("show")(show.show)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
 app.command("init")(init.init)
+app.command("inspect")(inspect.inspect)
 app.add_typer(chronicle.app, name="chronicle")
 
 
