@@ -16,6 +16,7 @@ from tiny_agent_trainer.cli import (
     init,
     inspect,
     listing,
+    predict,
     run,
     schema,
     show,
@@ -40,6 +41,7 @@ app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
 app.command("init")(init.init)
 app.command("inspect")(inspect.inspect)
+app.command("predict")(predict.predict)
 app.add_typer(chronicle.app, name="chronicle")
 
 

@@ -10,10 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tiny_agent_trainer import durable, errors
-from tiny_agent_trainer.config.data import FolderOptions
-from tiny_agent_trainer.config.images import ImagesOptions
 from tiny_agent_trainer.config.trainer_config import TrainerConfig
-from tiny_agent_trainer.experiments import pictures
+from tiny_agent_trainer.experiments import pictures, prepare
 from tiny_agent_trainer.reports import inspection
 from tiny_agent_trainer.reports.picture import Picture
 from tiny_agent_trainer.tokenizer import augmentation, folder, statistics, tokenization
@@ -43,7 +41,7 @@ def inspect(path: Path, config: TrainerConfig) -> Inspected:
         DatasetMissingError: There is no such path.
         DatasetError: It cannot be decoded or prepared.
     """
-    image = images_folder.read_path(path, images_options(config))
+    image = images_folder.read_path(path, prepare.images_options(config))
     stored = folder.store(image, path.name)
     prepared = tokenization.prepare(stored, config.tokenizer)[np.newaxis]
     normalization = statistics.half_range(prepared.dtype, prepared.shape[1])
@@ -80,11 +78,6 @@ def write_inspection(inspected: Inspected, output: Path) -> None:
         else inspection.encode_sheet(inspected.pictures)
     )
     durable.write_atomic(output, encoded)
-
-
-def images_options(config: TrainerConfig) -> ImagesOptions:
-    """How the configuration decodes files of any format."""
-    return config.data.images if isinstance(config.data, FolderOptions) else ImagesOptions()
 
 
 def _planes(label: str, values_CS: npt.NDArray[np.integer]) -> Iterator[Picture]:

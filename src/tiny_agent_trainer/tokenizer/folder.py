@@ -112,6 +112,8 @@ class FolderReader:
             files=(table.file, *files.values()),
             marks=marks,
             remarks=remarks,
+            decoders=tuple(sorted({one.decoder for one in seen if one.decoder})),
+            names_are_private=True,
         )
 
     def _look_at_all(
@@ -157,6 +159,7 @@ class _Seen:
     dims: int
     files: tuple[samples.SourceFile, ...]
     remarks: tuple[str, ...]
+    decoder: str
 
 
 class ImagesOnDemand(Sequence[samples.StoredArray]):
@@ -233,6 +236,7 @@ def _look_at(labelled: attach.Labelled) -> _Seen:
         dims=stored.ndim - 1,
         files=image.files,
         remarks=image.remarks,
+        decoder=image.decoder,
     )
 
 
