@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.config.data import FolderOptions
+from tiny_agent_trainer.config.data import DicomPhantomOptions, FolderOptions
 from tiny_agent_trainer.config.images import ImagesOptions
 from tiny_agent_trainer.config.trainer_config import TrainerConfig
 from tiny_agent_trainer.experiments import data_manifest
@@ -97,7 +97,11 @@ def read_data(
 
 def images_options(config: TrainerConfig) -> ImagesOptions:
     """How the configuration decodes files of any format."""
-    return config.data.images if isinstance(config.data, FolderOptions) else ImagesOptions()
+    return (
+        config.data.images
+        if isinstance(config.data, FolderOptions | DicomPhantomOptions)
+        else ImagesOptions()
+    )
 
 
 def build_network(

@@ -26,7 +26,7 @@ def require_same(run: Path, loaded: LoadedRun) -> None:
     recorded = {key: loaded.identity.get(key) for key in ("config", "versions")}
     here = {
         "config": loaded.config.digest(),
-        "versions": session.library_versions(decodes=loaded.config.data.reader == "folder"),
+        "versions": session.library_versions(decodes=loaded.config.data.decodes),
     }
     found = [*identity.describe_differences(recorded, here), *_sources(run)]
     if found:

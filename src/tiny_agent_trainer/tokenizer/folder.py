@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, overload
+from typing import Any, Final, overload
 
 import numpy as np
 
@@ -27,10 +27,17 @@ _STORED: Final = (np.uint8, np.uint16, np.int16)
 
 
 def _list_folder(root: Path, options: ImagesOptions, progress: samples.Progress) -> Listing:
-    # The decoders of every format take a second to import: only who reads a folder waits for them.
-    folder = importlib.import_module("tiny_agent_trainer.tokenizer.images.folder")
+    folder = import_late("tiny_agent_trainer.tokenizer.images.folder")
     listing: Listing = folder.list_folder(root, options, progress)
     return listing
+
+
+def import_late(module: str) -> Any:  # noqa: ANN401
+    """A module that needs the decoders of every format.
+
+    They take a second to import: only who reads a folder waits for them.
+    """
+    return importlib.import_module(module)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
