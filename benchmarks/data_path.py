@@ -5,9 +5,9 @@
 
 Without a folder, the phantom's studies are written and read. The peer of reading is what a short
 script does: `pydicom.dcmread`, `pixel_array`, slope and intercept in float64. Ours reads the same
-files, hashes them, checks headers and bits, and gives display or Hounsfield values of 16 bits. Pairs
-run in alternation on one core; medians and the ratio of rates are printed. Files that either side
-cannot read are left out of both.
+files, hashes them, checks headers and bits, and gives display or Hounsfield values of 16 bits.
+Pairs run in alternation on one core; medians and the ratio of rates are printed. Files that either
+side cannot read are left out of both.
 """
 
 import os
