@@ -42,7 +42,7 @@ class Content:
 def encode(content: Content) -> bytes:
     """The TOML file; `config.trainer_config` reads it back."""
     lines = ["# Written by `tiny-agent-trainer init`. What was chosen, and why:"]
-    lines += [f"# - {' '.join(reason.split())}" for reason in content.reasons]
+    lines += [f"# - {_printable(reason)}" for reason in content.reasons]
     lines += ["", *_engine(content), "", *_table("data", content.data)]
     if content.labels:
         lines += ["", *_table("data.labels", content.labels)]
@@ -51,6 +51,12 @@ def encode(content: Content) -> bytes:
         lines += ["", note, *_table("data.split", content.split)]
     lines += ["", *_tokenizer(content), *_model(content), *_selection(content)]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _printable(reason: str) -> str:
+    """One line; TOML forbids control characters even in comments."""
+    words = " ".join(reason.split())
+    return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
 def split_keys(options: SplitOptions) -> dict[str, Any]:
@@ -75,22 +81,29 @@ def _engine(content: Content) -> Iterator[str]:
 def _batch_size(count: int) -> int:
     """At least eight steps in an epoch, and no last batch of one sample, which has no variance."""
     fitting = [size for size in _BATCH_SIZES if 8 * size <= count and count % size != 1]
-    return fitting[0] if fitting else 3 if count % 2 else 2
+    return fitting[0] if fitting else next(s for s in range(2, count + 2) if count % s != 1)
+
+
+def _resize(content: Content) -> int:
+    """The edge that images are brought to; 0 where all are of one small size."""
+    edge = _EDGE_2D if _is_flat(content) else _EDGE_3D
+    spatial = {shape[:-1] for shape in content.shapes}
+    return 0 if len(spatial) == 1 and max(next(iter(spatial))) <= edge else edge
+
+
+def _is_flat(content: Content) -> bool:
+    return len(content.shapes[0]) == 3
 
 
 def _tokenizer(content: Content) -> Iterator[str]:
-    shapes = set(content.shapes)
-    dims = len(content.shapes[0]) - 1
-    edge = _EDGE_2D if dims == 2 else _EDGE_3D
-    spatial = {shape[:-1] for shape in shapes}
-    is_small = len(spatial) == 1 and max(next(iter(spatial))) <= edge
-    wants_gray = len({shape[-1] for shape in shapes}) > 1
-    if is_small and not wants_gray:
+    resize = _resize(content)
+    wants_gray = len({shape[-1] for shape in content.shapes}) > 1
+    if not resize and not wants_gray:
         return
     yield "[tokenizer]"
-    if not is_small:
+    if resize:
         yield "# Every edge is brought to this length; a larger one shows more and takes longer."
-        yield f"resize = {edge}"
+        yield f"resize = {resize}"
     if wants_gray:
         yield "# Gray and colour images stand side by side: all become gray."
         yield "channels = 1"
@@ -98,13 +111,13 @@ def _tokenizer(content: Content) -> Iterator[str]:
 
 
 def _model(content: Content) -> Iterator[str]:
-    dims = len(content.shapes[0]) - 1
-    least = min(min(shape[:-1]) for shape in content.shapes)
-    most_layers = max(1, min(least, _EDGE_2D if dims == 2 else _EDGE_3D).bit_length() - 2)
+    """As deep as the smallest edge allows: every block after the first halves it."""
+    least = _resize(content) or min(min(shape[:-1]) for shape in content.shapes)
+    most_layers, width = (4, 16) if _is_flat(content) else (3, 8)
     yield "[model]"
     yield 'name = "cnn"'
-    yield f"layers = {min(4 if dims == 2 else 3, most_layers)}"
-    yield f"width = {16 if dims == 2 else 8}"
+    yield f"layers = {max(1, min(most_layers, least.bit_length() - 2))}"
+    yield f"width = {width}"
     yield ""
 
 

@@ -76,22 +76,19 @@ def recognise(table: tables.Table, items: Sequence[Item], wishes: Wishes) -> Rec
     columns = _Columns(table, rows)
     split_column = _split_column(columns, reasons)
     taken = {id_column, patient.get("patient_column", ""), split_column}
-    taken |= {name for name in table.columns if _is_a_name(name, table.cells(name), items)}
+    called = [{item.names.get(kind, "") for item in items} for kind in _SPECIFIC]
+    taken |= {name for name in table.columns if _is_a_name(name, table.cells(name), called)}
     labels = _choose_labels(columns, wishes.labels, taken, reasons)
     values = {"file": table.path, "id_column": id_column, "id_name": id_name, **patient, **labels}
     return Recognised(values=values, split_column=split_column, reasons=tuple(reasons))
 
 
-def _is_a_name(column: str, cells: Sequence[str], items: Sequence[Item]) -> bool:
+def _is_a_name(column: str, cells: Sequence[str], called: Sequence[set[str]]) -> bool:
     """Whether a column names patients, or images in any way, so that it is no label."""
     if _plain(column) in _PATIENT_NAMES:
         return True
     values = set(cells)
-    for kind in _SPECIFIC:
-        names = {item.names.get(kind, "") for item in items}
-        if values <= names and 2 * len(values) > len(names):
-            return True
-    return False
+    return any(values <= names and 2 * len(values) > len(names) for names in called)
 
 
 class _Columns:
@@ -116,6 +113,8 @@ def _choose_id(
     found: dict[tuple[int, int], list[tuple[str, str]]] = collections.defaultdict(list)
     for rank, kind in enumerate(_SPECIFIC):
         counts = collections.Counter(i.names[kind] for i in items if i.names.get(kind))
+        if not counts:
+            continue
         for column in [wished] if wished else table.columns:
             images = _images_named(table.cells(column), counts, kind)
             if images:
