@@ -119,6 +119,14 @@ def test_what_cannot_be_read_is_told_and_left_out(tmp_path):
     assert trainer_config.read_config(made.config).config.data.on_refused == "list"
 
 
+def test_images_of_two_types_are_refused_with_their_numbers(tmp_path):
+    root = write_folder(tmp_path / "data", column="label")
+    for i in range(4):
+        Image.fromarray(picture(i).astype(np.uint16) * 256).save(root / f"{i:03}.png")
+    with pytest.raises(errors.DatasetError, match="4 of uint16, 44 of uint8"):
+        begun(root, tmp_path)
+
+
 def test_folders_of_classes_need_no_table(tmp_path):
     root = tmp_path / "data"
     for i in range(40):

@@ -91,6 +91,7 @@ def begin(
         if labels
         else _by_folders(root, listing, progress)
     )
+    _require_one_type(found.seen)
     marks = found.dataset.marks or tuple(fingerprints.take_all(found.dataset.images))
     chosen = dividing.choose(found.dataset, marks, found.divide)
     if chosen.leaks and not allow_leaks:
@@ -122,6 +123,21 @@ def _require_new(output: Path) -> None:
             expected="a name for a new configuration",
             found="a file that is there",
             remedy="name another one with --output, or remove it",
+        )
+
+
+def _require_one_type(seen: survey.Survey) -> None:
+    """Refuse images that cannot stand in one array, such as 8-bit PNG beside 16-bit displays."""
+    counts: dict[str, int] = {}
+    for kind, count in seen.kinds.items():
+        counts[kind.dtype] = counts.get(kind.dtype, 0) + count
+    if len(counts) > 1:
+        told = ", ".join(f"{counts[dtype]} of {dtype}" for dtype in sorted(counts))
+        raise errors.DatasetError(
+            where="the images",
+            expected="values of one type",
+            found=told,
+            remedy="keep them in folders of their own, with tables of their own",
         )
 
 
