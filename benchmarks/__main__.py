@@ -3,7 +3,13 @@
 
 import runpy
 
-BENCHMARKS = ("ledger_write", "archive_vs_tar", "training_overhead", "exact_vs_float32")
+BENCHMARKS = (
+    "ledger_write",
+    "archive_vs_tar",
+    "training_overhead",
+    "exact_vs_float32",
+    "data_path",
+)
 
 for name in BENCHMARKS:
     print(f"== {name}", flush=True)

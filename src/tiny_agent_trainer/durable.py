@@ -49,12 +49,18 @@ def _replace(source: Path, target: Path) -> None:
     source.replace(target)
 
 
-def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
+PUBLIC_MODE = 0o644
+PRIVATE_MODE = 0o600
+"""Permissions of a new file: to be read by all, and by its owner alone."""
+
+
+def write_atomic(path: Path, data: bytes | Iterable[bytes], *, mode: int = PUBLIC_MODE) -> None:
     """Write a whole file so that at any moment either the old or the new one is there.
 
     Args:
         path: Where the file belongs; its directory exists.
         data: The contents, or pieces of them in order.
+        mode: The new file's permissions.
 
     Raises:
         StorageError: The disk is full, read-only or not permitted, or something other than a file
@@ -65,7 +71,7 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
         _require_replaceable(path)
         beside = path.with_name(path.name + TEMPORARY_SUFFIX)
         try:
-            _write_new(beside, pieces)
+            _write_new(beside, pieces, mode)
             _replace(beside, path)
         except BaseException:
             with suppress(OSError):
@@ -82,9 +88,11 @@ def _require_replaceable(path: Path) -> None:
         raise _refusal(path, "a device, socket or FIFO, which is never replaced by a file")
 
 
-def _write_new(path: Path, pieces: Iterable[bytes]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+def _write_new(path: Path, pieces: Iterable[bytes], mode: int = PUBLIC_MODE) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
+        if mode == PRIVATE_MODE:
+            os.fchmod(descriptor, mode)  # what a killed process left may be open to all
         for piece in pieces:
             _write_all(descriptor, piece)
         _fsync(descriptor)

@@ -29,7 +29,7 @@ name = "cnn"
 width = 4
 """
 COMMANDS = ["run", "archive", "restore", "verify", "compare", "list", "show", "schema", "chronicle",
-            "doctor"]  # fmt: skip
+            "doctor", "init", "inspect", "predict"]  # fmt: skip
 HEAVY = ("torch", "numpy", "numba", "monai", "safetensors")
 
 

@@ -14,7 +14,10 @@ from tiny_agent_trainer.cli import (
     compare,
     doctor,
     faults,
+    init,
+    inspect,
     listing,
+    predict,
     run,
     schema,
     show,
@@ -37,6 +40,9 @@ app.command("list")(listing.list_runs)
 app.command("show")(show.show)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
+app.command("init")(init.init)
+app.command("inspect")(inspect.inspect)
+app.command("predict")(predict.predict)
 app.add_typer(chronicle.app, name="chronicle")
 app.add_typer(cache.app, name="cache")
 

@@ -14,6 +14,9 @@ from tiny_agent_trainer.config.splits import FractionsOptions, SplitOptions, Spl
 class ReaderOptions(section.Part):
     """What every reader has in common."""
 
+    decodes: ClassVar[bool] = False
+    """Whether DICOM and NIfTI files are decoded, whose libraries are then part of the identity."""
+
     root: str = pydantic.Field("", json_schema_extra=section.NOT_SEMANTIC)
     """Directory that holds the files, relative to the working directory ("": see the reader)."""
 
@@ -111,6 +114,7 @@ class FolderOptions(ReaderOptions):
     """Medical images of any format below a folder, labelled by a table."""
 
     builder: ClassVar[str] = "tiny_agent_trainer.tokenizer.folder:FolderReader"
+    decodes: ClassVar[bool] = True
 
     reader: Literal["folder"]
     """A folder of DICOM, NIfTI, PNG and other images, and a table of labels."""
@@ -128,11 +132,55 @@ class FolderOptions(ReaderOptions):
     """Files that cannot be used: `refuse` them all, or `list` them and go on without."""
 
 
+class DicomPhantomOptions(ReaderOptions):
+    """The phantom as DICOM studies, written when they are first asked for."""
+
+    builder: ClassVar[str] = "tiny_agent_trainer.tokenizer.dicom_phantom:DicomPhantomReader"
+    decodes: ClassVar[bool] = True
+
+    reader: Literal["dicom_phantom"]
+    """Synthetic DICOM studies, read as a folder is."""
+
+    studies: Literal["radiographs", "volumes"] = "radiographs"
+    """Single images in which 0 is white (MONOCHROME1), or CT-like series."""
+
+    phantom_seed: section.Seed = 0
+    """Which phantom; apart from `base_seed`."""
+
+    patients: Annotated[int, pydantic.Field(ge=10, le=100_000)] = 150
+    """Number of patients."""
+
+    images_per_patient: Annotated[int, pydantic.Field(ge=1, le=64)] = 2
+    """Largest number of images of one patient; each has between 1 and so many."""
+
+    image_size: Annotated[int, pydantic.Field(ge=16, le=1024)] = 32
+    """Height and width in pixels."""
+
+    slices: Annotated[int, pydantic.Field(ge=2, le=256)] = 8
+    """Files of one series of `volumes`."""
+
+    lesion_fraction: Annotated[float, pydantic.Field(gt=0, lt=1)] = 0.5
+    """Share of the patients that have a lesion."""
+
+    lesion_contrast: Annotated[float, pydantic.Field(gt=0, le=4)] = 1.0
+    """How bright lesions are, relative to the default; smaller is harder."""
+
+    label_noise: Annotated[float, pydantic.Field(ge=0, lt=0.5)] = 0.02
+    """Share of the images whose label is wrong."""
+
+    images: ImagesOptions = ImagesOptions()
+    """How each file becomes an image."""
+
+    split: SplitSection = FractionsOptions()
+    """How patients are divided."""
+
+
 DataSection = Annotated[
     Annotated[PhantomOptions, pydantic.Tag("phantom")]
     | Annotated[MedmnistOptions, pydantic.Tag("medmnist")]
     | Annotated[ImageFolderOptions, pydantic.Tag("image_folder")]
-    | Annotated[FolderOptions, pydantic.Tag("folder")],
+    | Annotated[FolderOptions, pydantic.Tag("folder")]
+    | Annotated[DicomPhantomOptions, pydantic.Tag("dicom_phantom")],
     section.chosen_by("reader", default="phantom"),
 ]
 """The listing of readers: a new one adds its class here."""

@@ -26,7 +26,7 @@ def build_identity(config: TrainerConfig, data_manifest: bytes, source_digest: s
         "config": config.digest(),
         "data": digest_data(data_manifest),
         "source": source_digest,
-        "versions": session.library_versions(),
+        "versions": session.library_versions(decodes=config.data.decodes),
         "platform": session.describe_platform() if config.engine.is_native else {},
     }
 

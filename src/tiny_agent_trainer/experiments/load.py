@@ -2,6 +2,7 @@
 """`load`: the network, tokenizer and configuration of a finished run, ready to predict."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from tiny_agent_trainer import canonical, errors
 from tiny_agent_trainer.config import trainer_config
 from tiny_agent_trainer.config.trainer_config import TrainerConfig
 from tiny_agent_trainer.experiments import prepare
-from tiny_agent_trainer.experiments.run_directory import integrity, layout
-from tiny_agent_trainer.tokenizer import tokenization
+from tiny_agent_trainer.experiments.run_directory import integrity, layout, manifest
+from tiny_agent_trainer.tokenizer import cohort, samples, tokenization
 from tiny_agent_trainer.training import checkpoint, loop, store
 
 
@@ -25,12 +26,20 @@ class LoadedRun:
         tokenizer: As fitted on the training split.
         config: The configuration that ran.
         classes: Names in the order of the network's outputs.
+        task: Kind of labels.
+        training_labels: Of the training split, as in the cohort.
+        identity: What ran, as its manifest records it.
+        decoders: What decoded its images, name and version.
     """
 
     network: nn.Module
     tokenizer: tokenization.AbstractTokenizer
     config: TrainerConfig
     classes: tuple[str, ...]
+    task: samples.Task
+    training_labels: samples.LabelArray
+    identity: Mapping[str, Any]
+    decoders: tuple[str, ...]
 
 
 def load(run: str | Path) -> LoadedRun:
@@ -57,9 +66,22 @@ def load(run: str | Path) -> LoadedRun:
         ),
     )
     classes = tuple(about["classes"])
-    network = prepare.build_network(config, fitted, len(classes)).network
+    task: samples.Task = about["task"]
+    identity: Any = manifest.read_manifest_of(path).identity
+    labels = [tuple(row["label"]) for row in about["samples"] if row["split"] == "train"]
+    num_outputs = len(classes) - (task == "ordinal")
+    network = prepare.build_network(config, fitted, num_outputs).network
     loop.load_network(network, _best(path).network)
-    return LoadedRun(network=network.eval(), tokenizer=fitted, config=config, classes=classes)
+    return LoadedRun(
+        network=network.eval(),
+        tokenizer=fitted,
+        config=config,
+        classes=classes,
+        task=task,
+        training_labels=cohort.stack_labels(labels, task),
+        identity=identity,
+        decoders=tuple(about.get("decoders", ())),
+    )
 
 
 def _best(run: Path) -> checkpoint.CheckpointState:

@@ -53,7 +53,7 @@ def draw_mistakes(feed: Feed, predictions: Predictions) -> list[Picture]:
 def _draw(feed: Feed, predictions: Predictions, row: int, predicted: str | None) -> Picture:
     sample = predictions.samples[row : row + 1]
     stored = feed.tokenizer.decode(feed.plain_batch(sample).inputs)[0]
-    pixels = _to_bytes(_middle(stored))
+    pixels = to_bytes(middle(stored))
     has_probability = predicted is not None and predictions.task in ("multiclass", "ordinal")
     return Picture(
         sample=int(sample[0]),
@@ -82,7 +82,7 @@ def _names(predictions: Predictions, chosen: npt.NDArray[np.bool_]) -> str:
     return ", ".join(named) or "none"
 
 
-def _middle(stored_CS: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+def middle(stored_CS: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
     """One slice with 1 or 3 channels, channels last, of at most the shown size."""
     image = stored_CS if stored_CS.ndim == 3 else stored_CS[:, stored_CS.shape[1] // 2]
     image = np.moveaxis(image, 0, -1)
@@ -93,7 +93,7 @@ def _middle(stored_CS: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
     return image
 
 
-def _to_bytes(image: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
+def to_bytes(image: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
     """8 bits as they are; anything else stretched from its darkest to its brightest value."""
     if image.dtype == np.uint8:
         return np.ascontiguousarray(image, np.uint8)

@@ -11,6 +11,8 @@ from torch import nn
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config import data as data_options
+from tiny_agent_trainer.config.data import DicomPhantomOptions, FolderOptions
+from tiny_agent_trainer.config.images import ImagesOptions
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.config.trainer_config import TrainerConfig
 from tiny_agent_trainer.experiments import data_manifest
@@ -114,6 +116,15 @@ def _read(
     return dataset, place.open_store(options.cache, options.cache_limit_gigabytes)
 
 
+def images_options(config: TrainerConfig) -> ImagesOptions:
+    """How the configuration decodes files of any format."""
+    return (
+        config.data.images
+        if isinstance(config.data, FolderOptions | DicomPhantomOptions)
+        else ImagesOptions()
+    )
+
+
 def build_network(
     config: TrainerConfig, tokenizer: AbstractTokenizer, num_outputs: int, fewest: int = 2
 ) -> build.BuiltNetwork:
@@ -149,7 +160,18 @@ def build_loss(config: TrainerConfig, data: PreparedData) -> AbstractLoss:
     Raises:
         DatasetError: The loss is made for another kind of labels.
     """
-    options, task = config.optimizer.loss, data.cohort.task
+    return build_loss_of(config, data.cohort.task, training_labels(data), len(data.cohort.classes))
+
+
+def build_loss_of(
+    config: TrainerConfig, task: samples.Task, labels: samples.LabelArray, num_classes: int
+) -> AbstractLoss:
+    """The loss for the labels of a training split.
+
+    Raises:
+        DatasetError: The loss is made for another kind of labels.
+    """
+    options = config.optimizer.loss
     for_task = parts.find_part(options).task
     if for_task != task:
         raise errors.DatasetError(
@@ -158,8 +180,7 @@ def build_loss(config: TrainerConfig, data: PreparedData) -> AbstractLoss:
             found=f"{options.name}, which is for {for_task} labels",
             remedy=f'write name = "{_LOSSES[task]}" under [optimizer.loss]',
         )
-    is_regression = task == "regression"
-    known = training_labels(data) if is_regression else class_counts(data)
+    known = labels if task == "regression" else _count_classes(task, labels, num_classes)
     loss: AbstractLoss = parts.build_part(options, known)
     return loss
 
@@ -174,13 +195,16 @@ def class_counts(data: PreparedData) -> list[int]:
 
     For multi-label data the samples with a label, then those of which it is known.
     """
-    labels = training_labels(data)
-    if data.cohort.task == "regression":
+    return _count_classes(data.cohort.task, training_labels(data), len(data.cohort.classes))
+
+
+def _count_classes(task: samples.Task, labels: samples.LabelArray, num_classes: int) -> list[int]:
+    if task == "regression":
         return []
-    if data.cohort.task == "multilabel":
+    if task == "multilabel":
         found = [(labels == 1).sum(axis=0), (labels != samples.MASKED).sum(axis=0)]
         return [int(count) for counts in found for count in counts]
-    counts = np.bincount(labels, minlength=len(data.cohort.classes))
+    counts = np.bincount(labels, minlength=num_classes)
     return [int(count) for count in counts]
 
 

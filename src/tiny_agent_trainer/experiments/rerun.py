@@ -36,6 +36,7 @@ class Order:
         weights: `[model.weights] path` of the configuration, "" if there is none.
         hidden: Paths that the process must not reach.
         work: An empty directory for it alone.
+        tells_all: Whether its last words may be recorded: they may name files of the data.
     """
 
     config: bytes
@@ -45,10 +46,20 @@ class Order:
     weights: str
     hidden: tuple[Path, ...]
     work: Path
+    tells_all: bool = True
 
 
 class RerunError(Exception):
-    """The re-run did not come to a result; the message says why."""
+    """The re-run did not come to a result; the message says why.
+
+    Args:
+        message: For the audit.
+        words: What the re-run said, for the user's eyes alone.
+    """
+
+    def __init__(self, message: str, words: str = "") -> None:
+        self.words = words
+        super().__init__(message)
 
 
 def rerun(order: Order) -> Path:
@@ -84,7 +95,10 @@ def rerun(order: Order) -> Path:
     )
     if ended.returncode != 0:
         words = (ended.stderr or ended.stdout).strip()[-_TAIL_CHARACTERS:]
-        raise RerunError(f"the re-run ended with exit code {ended.returncode}: {words}")
+        ending = f"the re-run ended with exit code {ended.returncode}"
+        if order.tells_all:
+            raise RerunError(f"{ending}: {words}")
+        raise RerunError(f"{ending}: {words.partition(chr(10))[0]}", words)
     return _only_run(results)
 
 

@@ -11,6 +11,7 @@ from tiny_agent_trainer.config import trainer_config
 from tiny_agent_trainer.config.trainer_config import LoadedConfig, TrainerConfig
 from tiny_agent_trainer.experiments import (
     identity,
+    links,
     logbook,
     observer,
     prepare,
@@ -182,6 +183,9 @@ def _carry_out(
             log=log,
             book=book,
         )
+        if data.cohort.names_are_private:
+            root = data.folder or Path(this.config.data.root or ".")
+            log.said(links.write_links(root, data.cohort, data.manifest))
         return _train(this, is_resumed=is_resumed)
 
 

@@ -30,6 +30,10 @@ Rerun = Callable[[rerun.Order], Path]
 Tell = Callable[[str], None]
 
 
+_READERS_OF_FOLDERS = ("folder", "image_folder")
+"""Readers whose faults name files of the user, which no audit repeats."""
+
+
 def _silent(_text: str) -> None:
     """Tell nobody."""
 
@@ -147,6 +151,8 @@ def _verify(
     except _NotCheckableError as error:
         return _not_checkable(subject, str(error), digest, error.environment), None
     except (rerun.RerunError, errors.TrainerError, OSError) as error:
+        if isinstance(error, rerun.RerunError) and error.words:
+            tell(error.words)
         return _not_checkable(subject, str(error), digest), None
 
 
@@ -216,6 +222,7 @@ def _prepare(
         weights=weights,
         hidden=(original.given, original.run),
         work=work,
+        tells_all=_reader(original.run) not in _READERS_OF_FOLDERS,
     )
     return order, name, environment
 
@@ -246,7 +253,8 @@ def _require_resolved(original: _Original, config: trainer_config.TrainerConfig)
 def _environment(recorded: dict[str, Any]) -> list[str]:
     parts = ("versions", "platform")
     platform = session.describe_platform() if recorded["platform"] else {}  # none if exact
-    here = {"versions": session.library_versions(), "platform": platform}
+    versions = session.library_versions(decodes="pydicom" in recorded["versions"])
+    here = {"versions": versions, "platform": platform}
     return identity.describe_differences({part: recorded[part] for part in parts}, here)
 
 
@@ -297,6 +305,11 @@ def _explain(
         first_mismatch_cycle=_first_cycle(original.run, made),
         first_tensor=_first_tensor(original.run, made, report.files),
     )
+
+
+def _reader(run: Path) -> str:
+    config: Any = canonical.decode((run / layout.RESOLVED_CONFIG).read_bytes())
+    return str(config["data"]["reader"])
 
 
 def _is_native(run: Path) -> bool:

@@ -23,6 +23,12 @@ NUMERIC_LIBRARIES: Final = (
 )  # fmt: skip
 """Libraries whose version can change a result; their public versions are in the identity."""
 
+DECODERS: Final = (
+    "pydicom", "pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "nibabel",
+)  # fmt: skip
+"""Libraries that decode the files of a folder; in the identity of runs that read one. What was
+decoded by an extra, such as gdcm, is named in `data/manifest.json`."""
+
 _NUMERIC_CPU_FLAGS: Final = frozenset(
     {
         "sse4_1", "sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq",
@@ -53,11 +59,14 @@ def digest_source(files: Mapping[str, bytes]) -> str:
     return digests.of_entries("source-v1", entries)
 
 
-def library_versions() -> dict[str, str]:
-    """Public versions (without a build's `+cpu`) of Python and of every library that calculates."""
-    versions = {
-        name: importlib.metadata.version(name).partition("+")[0] for name in NUMERIC_LIBRARIES
-    }
+def library_versions(*, decodes: bool = False) -> dict[str, str]:
+    """Public versions (without a build's `+cpu`) of Python and of every library that calculates.
+
+    Args:
+        decodes: Whether those that decode DICOM and NIfTI belong to them.
+    """
+    names = (*NUMERIC_LIBRARIES, *(DECODERS if decodes else ()))
+    versions = {name: importlib.metadata.version(name).partition("+")[0] for name in names}
     return versions | {"python": ".".join(map(str, sys.version_info[:2]))}
 
 

@@ -63,6 +63,33 @@ def encode_predictions(
     return text.getvalue().encode()
 
 
+def encode_answers(
+    *,
+    files: Sequence[str],
+    called: Sequence[float] | Sequence[Sequence[int]],
+    probabilities: Sequence[Sequence[float]],
+    classes: Sequence[str],
+    task: Task,
+) -> bytes:
+    """Encode what a network says of files without known labels, in the order of their bytes.
+
+    The columns are `file`, then those of `encode_predictions` without what is not known. Arguments
+    are as there.
+    """
+    header, line = _form(task, classes)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    scored = () if task == "regression" else classes
+    half = len(header) // 2  # labels stand before what is predicted
+    writer.writerow(["file", *header[half:], *(f"p_{name}" for name in scored)])
+    for file, said, chances in sorted(
+        zip(files, called, probabilities, strict=True),
+        key=lambda row: row[0].encode("utf-8", "surrogateescape"),
+    ):
+        writer.writerow([file, *line(said), *map(encode_float32, chances)])
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
 def encode_float32(value: float) -> str:
     """The shortest decimal that reads back to the same float32.
 

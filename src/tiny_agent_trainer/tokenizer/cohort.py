@@ -53,6 +53,7 @@ class Cohort:
         splits: Ordinals of the samples of each split, ascending.
         leaks: Patients or images in two splits, and contradictory labels; empty without any.
         remarks: What a report must say of the data.
+        decoders, names_are_private: As the reader gave them.
     """
 
     name: str
@@ -68,6 +69,8 @@ class Cohort:
     splits: Mapping[Split, npt.NDArray[np.int64]]
     leaks: tuple[leak.Leak, ...]
     remarks: tuple[str, ...] = ()
+    decoders: tuple[str, ...] = ()
+    names_are_private: bool = False
 
     @property
     def num_outputs(self) -> int:
@@ -112,7 +115,7 @@ def build_cohort(
     order, marks = _order(dataset)
     listed = tuple(dataset.samples[index] for index in order)
     splits = _splits(listed)
-    labels = _stack_labels([sample.label for sample in listed], dataset.task)
+    labels = stack_labels([sample.label for sample in listed], dataset.task)
     _require_labels(labels, splits, dataset)
     leaks = tuple(find.find_leaks(listed, marks, dataset.task))
     if leaks and not allow_leaks:
@@ -133,6 +136,8 @@ def build_cohort(
         splits=splits,
         leaks=leaks,
         remarks=dataset.remarks,
+        decoders=dataset.decoders,
+        names_are_private=dataset.names_are_private,
     )
 
 
@@ -175,7 +180,8 @@ def _splits(listed: Sequence[Sample]) -> dict[Split, npt.NDArray[np.int64]]:
     return found
 
 
-def _stack_labels(labels: Sequence[Label], task: Task) -> LabelArray:
+def stack_labels(labels: Sequence[Label], task: Task) -> LabelArray:
+    """Labels of many samples as one array."""
     if task == "regression":
         return np.array([label[0] for label in labels], np.float32)
     rows = np.array(labels, np.int64)

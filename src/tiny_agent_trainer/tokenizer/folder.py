@@ -27,10 +27,17 @@ _SHOWN: Final = 20
 
 
 def _list_folder(root: Path, options: ImagesOptions, progress: samples.Progress) -> Listing:
-    # The decoders of every format take a second to import: only who reads a folder waits for them.
-    folder = importlib.import_module("tiny_agent_trainer.tokenizer.images.folder")
+    folder = import_late("tiny_agent_trainer.tokenizer.images.folder")
     listing: Listing = folder.list_folder(root, options, progress)
     return listing
+
+
+def import_late(module: str) -> Any:  # noqa: ANN401
+    """A module that needs the decoders of every format.
+
+    They take a second to import: only who reads a folder waits for them.
+    """
+    return importlib.import_module(module)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,6 +135,8 @@ class FolderReader:
             files=(table.file, *files.values()),
             marks=marks,
             remarks=remarks,
+            decoders=tuple(sorted({one.decoder for one in seen if one.decoder})),
+            names_are_private=True,
         )
 
     def _look_at_all(
@@ -174,6 +183,7 @@ class _Seen:
     dims: int
     files: tuple[samples.SourceFile, ...]
     remarks: tuple[str, ...]
+    decoder: str
 
 
 def _look_at(looker: items.Looker, labelled: attach.Labelled) -> _Seen:
@@ -186,6 +196,7 @@ def _look_at(looker: items.Looker, labelled: attach.Labelled) -> _Seen:
         dims=facts["dims"],
         files=seen.files,
         remarks=tuple(facts["remarks"]),
+        decoder=facts["decoder"],
     )
 
 

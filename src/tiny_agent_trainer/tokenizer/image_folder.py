@@ -75,6 +75,7 @@ class ImageFolderReader:
             ],
             images=images,
             files=tuple(files),
+            names_are_private=True,
         )
 
     def _label_files(self, root: Path) -> list[samples.SourceFile]:

@@ -82,6 +82,8 @@ class Dataset:
             looked at their pixels. Prepared images come with theirs.
         remarks: What a report must say of the data, as sentences without names, such as how many
             images were left out.
+        decoders: Names and versions of what decoded the pixels, each once, sorted.
+        names_are_private: Whether keys and paths may name a person, so that no run holds them.
     """
 
     name: str
@@ -93,6 +95,8 @@ class Dataset:
     files: tuple[SourceFile, ...]
     marks: tuple[Fingerprint, ...] | None = None
     remarks: tuple[str, ...] = ()
+    decoders: tuple[str, ...] = ()
+    names_are_private: bool = False
 
 
 LabelArray: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.float32]

@@ -13,7 +13,7 @@ from tiny_agent_trainer.tokenizer.labels import tables
 KINDS: Final[tuple[str, ...]] = get_args(labels.IdName)[1:]
 """Kinds of names, in the order in which they are tried."""
 
-_OF_ONE_IMAGE: Final = frozenset({"file", "stem", "sop_uid"})
+OF_ONE_IMAGE: Final = frozenset({"file", "stem", "sop_uid"})
 """Kinds of names that must lead to one image; those of a patient or a study may lead to many."""
 
 
@@ -112,7 +112,7 @@ def _require_unambiguous(
 
 def _ambiguous(items: Sequence[Item], ids: Sequence[str], kind: str) -> Mapping[str, list[str]]:
     """Names in the table that must lead to one image and lead to several."""
-    if kind not in _OF_ONE_IMAGE:
+    if kind not in OF_ONE_IMAGE:
         return {}
     keys: dict[str, list[str]] = collections.defaultdict(list)
     for item in items:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import pydicom
-from pydicom import datadict, filereader
+from pydicom import filereader
 
 from tiny_agent_trainer.tokenizer.images import refusing
-from tiny_agent_trainer.tokenizer.images.dicom import privacy
+from tiny_agent_trainer.tokenizer.images.dicom import privacy, tags
 
 # pydicom repeats values of elements in its log, where they may name a person.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
@@ -123,7 +123,7 @@ def syntax_of(dataset: pydicom.Dataset, key: str) -> str:
 def _parse(
     stream: BinaryIO, key: str, allowed: Sequence[str], *, with_pixels: bool
 ) -> pydicom.Dataset:
-    wanted = [tag for tag in map(datadict.tag_for_keyword, allowed) if tag is not None]
+    wanted = list(map(tags.tag_of, allowed))
     start = stream.read(START_BYTES)
     stream.seek(0)
     if _DEFLATED in start:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values of elements, read with a refusal that names the tag; and macros of functional groups."""
 
+import functools
 import math
 import types
 from typing import Any
 
 import pydicom
-from pydicom import datadict
+from pydicom import tag as pydicom_tag
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.tokenizer.images import refusing
@@ -14,8 +15,8 @@ from tiny_agent_trainer.tokenizer.images import refusing
 
 def named(keyword: str) -> str:
     """A tag as people look it up, such as "(0028,0030) PixelSpacing"."""
-    tag = datadict.tag_for_keyword(keyword) or 0
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword}"
+    tag = tag_of(keyword)
+    return f"({tag.group:04X},{tag.element:04X}) {keyword}"
 
 
 class _Element:
@@ -48,8 +49,15 @@ class _Element:
 def _value(dataset: pydicom.Dataset, keyword: str, key: str) -> Any:  # noqa: ANN401
     """The value of an element; None when it is absent or empty."""
     with _Element(keyword, key, "a value of the standard"):
-        value = dataset.get(keyword)
+        place = tag_of(keyword)
+        value = dataset[place].value if place in dataset else None
         return None if value is None or value == "" else value
+
+
+@functools.cache
+def tag_of(keyword: str) -> pydicom_tag.BaseTag:
+    """The tag of a keyword of the standard; looking it up takes longer than reading an integer."""
+    return pydicom_tag.Tag(keyword)
 
 
 def text(dataset: pydicom.Dataset, keyword: str, key: str) -> str:

@@ -153,12 +153,15 @@ def _per_value(
     if values.dtype == np.int16:
         low = int(values.min())
         present = np.arange(low, int(values.max()) + 1, dtype=np.float64)
-        table = np.rint(exact(present)).astype(np.uint16)
-        return table[values.astype(np.int64) - low]
+        # A negative value is the place that its bits name, so that one look-up is all.
+        table = np.zeros(1 << 16, np.uint16)
+        table[present.astype(np.int16).view(np.uint16)] = np.rint(exact(present))
+        shown: npt.NDArray[np.uint16] = np.take(table, values.view(np.uint16))
+        return shown
     if needs_few:
         some, places = np.unique(values, return_inverse=True)
-        shown = np.rint(exact(some.astype(np.float64))).astype(np.uint16)
-        return shown[places].reshape(values.shape)
+        few = np.rint(exact(some.astype(np.float64))).astype(np.uint16)
+        return few[places].reshape(values.shape)
     return np.rint(exact(values.astype(np.float64))).astype(np.uint16)
 
 

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`begin`: look at a folder, choose, divide, and write the first configuration."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tiny_agent_trainer import durable, errors
+from tiny_agent_trainer.config import trainer_config
+from tiny_agent_trainer.config.data import FolderOptions, ImageFolderOptions
+from tiny_agent_trainer.config.images import ImagesOptions
+from tiny_agent_trainer.config.splits import FractionsOptions, SplitOptions
+from tiny_agent_trainer.experiments.first_config import dividing, fingerprint, survey, text
+from tiny_agent_trainer.tokenizer import folder, image_folder, samples
+from tiny_agent_trainer.tokenizer.images import folder as images_folder
+from tiny_agent_trainer.tokenizer.images.image import Listing
+from tiny_agent_trainer.tokenizer.labels import recognise, tables
+from tiny_agent_trainer.tokenizer.leaks import fingerprints, leak
+from tiny_agent_trainer.tokenizer.splits import division, fractions
+
+FINGERPRINT_SUFFIX = ".fingerprint.json"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """What was found, chosen and written.
+
+    Attributes:
+        config: The configuration.
+        fingerprint: The fingerprint of the data beside it.
+        dataset: What the reader brought.
+        listed: Its samples with their splits.
+        seen: What its images are, and which files were refused.
+        reasons: What was chosen and why, one sentence each.
+    """
+
+    config: Path
+    fingerprint: Path
+    dataset: samples.Dataset
+    listed: tuple[samples.Sample, ...]
+    seen: survey.Survey
+    reasons: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A dataset and how it is to be configured, before it is divided."""
+
+    dataset: samples.Dataset
+    seen: survey.Survey
+    data: Mapping[str, Any]
+    labels: Mapping[str, Any]
+    split: Mapping[str, Any]
+    divide: dividing.Divide | None
+    reasons: tuple[str, ...]
+
+
+def begin(
+    root: Path,
+    output: Path,
+    labels: str = "",
+    wishes: recognise.Wishes | None = None,
+    *,
+    allow_leaks: bool = False,
+    progress: samples.Progress = samples.silent,
+) -> Begun:
+    """Write a configuration that trains on a folder as it is, and the data's fingerprint.
+
+    Args:
+        root: The folder.
+        output: Where the configuration goes; its directory exists, it does not.
+        labels: The table, seen from the folder or from here; "": each class is a folder.
+        wishes: Columns that the user named.
+        allow_leaks: Write it although no division keeps equal or nearly equal images together.
+        progress: Told how far it is.
+
+    Raises:
+        UsageError: Several columns could be meant, the table lies outside of the folder, or the
+            output is there already.
+        DatasetMissingError: There is no such folder or table.
+        DatasetError: There is nothing to learn from; the message says what is missing.
+        LeakError: No division is without leaks.
+        StorageError: The disk refuses.
+    """
+    _require_new(output)
+    listing = images_folder.list_folder(root, ImagesOptions(), progress)
+    found = (
+        _labelled(root, _inside(root, labels), listing, wishes or recognise.Wishes(), progress)
+        if labels
+        else _by_folders(root, listing, progress)
+    )
+    _require_one_type(found.seen)
+    marks = found.dataset.marks or tuple(fingerprints.take_all(found.dataset.images))
+    chosen = dividing.choose(found.dataset, marks, found.divide)
+    if chosen.leaks and not allow_leaks:
+        raise _leaking(chosen)
+    reasons = (*found.reasons, *_reasons(found, chosen))
+    content = _content(found, chosen, reasons)
+    encoded = text.encode(content)
+    trainer_config.parse_config(encoded, str(output))
+    beside = output.with_name(output.stem + FINGERPRINT_SUFFIX)
+    about = fingerprint.encode_fingerprint(
+        found.dataset, chosen.listed, found.seen, found.dataset.remarks
+    )
+    durable.write_atomic(beside, about)
+    durable.write_atomic(output, encoded)
+    return Begun(
+        config=output,
+        fingerprint=beside,
+        dataset=found.dataset,
+        listed=chosen.listed,
+        seen=found.seen,
+        reasons=reasons,
+    )
+
+
+def _require_new(output: Path) -> None:
+    if output.exists():
+        raise errors.UsageError(
+            where=str(output),
+            expected="a name for a new configuration",
+            found="a file that is there",
+            remedy="name another one with --output, or remove it",
+        )
+
+
+def _require_one_type(seen: survey.Survey) -> None:
+    """Refuse images that cannot stand in one array, such as 8-bit PNG beside 16-bit displays."""
+    counts: dict[str, int] = {}
+    for kind, count in seen.kinds.items():
+        counts[kind.dtype] = counts.get(kind.dtype, 0) + count
+    if len(counts) > 1:
+        told = ", ".join(f"{counts[dtype]} of {dtype}" for dtype in sorted(counts))
+        raise errors.DatasetError(
+            where="the images",
+            expected="values of one type",
+            found=told,
+            remedy="keep them in folders of their own, with tables of their own",
+        )
+
+
+def _inside(root: Path, labels: str) -> str:
+    """The table, relative to the root."""
+    for path in (root / labels, Path(labels)):
+        if path.is_file() and path.resolve().is_relative_to(root.resolve()):
+            return path.resolve().relative_to(root.resolve()).as_posix()
+    if not Path(labels).is_file():
+        raise errors.DatasetMissingError(
+            where="--labels",
+            expected="a table in the folder",
+            found=f"no file {labels}, neither in {root} nor here",
+            remedy="correct the path",
+        )
+    raise errors.UsageError(
+        where="--labels",
+        expected=f"a table inside {root}, so that folder and labels travel together",
+        found=f"{labels}, which lies elsewhere",
+        remedy=f"copy it there (cp {labels} {root}/), then name {Path(labels).name}",
+    )
+
+
+def _labelled(
+    root: Path,
+    labels: str,
+    listing: Listing,
+    wishes: recognise.Wishes,
+    progress: samples.Progress,
+) -> _Found:
+    table = tables.read_table(root, labels)
+    if not listing.items:
+        raise _no_images(root, listing)
+    recognised = recognise.recognise(table, listing.items, wishes)
+    seen = survey.Survey()
+    watched = seen.watch(listing)
+    keys = {**recognised.values, "on_unmatched": "list"}
+    options = FolderOptions.model_validate(
+        {"reader": "folder", "root": str(root), "labels": keys, "on_refused": "list"}
+        | ({"split": _column(recognised.split_column)} if recognised.split_column else {})
+    )
+    reader = folder.FolderReader(options, progress, lambda *_: watched)
+    dataset = reader.read()
+    unmatched = any("without a" in remark for remark in dataset.remarks)
+    policy = {} if unmatched else {"on_unmatched": "refuse"}
+    data = {"reader": "folder", "root": str(root)}
+    data |= {"on_refused": "list"} if seen.refusals else {}
+    return _Found(
+        dataset=dataset,
+        seen=seen,
+        data=data,
+        labels={**keys, **policy},
+        split=_column(recognised.split_column) if recognised.split_column else {},
+        divide=None if recognised.split_column else _by_patient(dataset, root),
+        reasons=recognised.reasons,
+    )
+
+
+def _column(name: str) -> dict[str, Any]:
+    return {"method": "column", "column": name}
+
+
+def _by_patient(dataset: samples.Dataset, root: Path) -> dividing.Divide:
+    undivided = division.Undivided(
+        task=dataset.task,
+        keys=[sample.key for sample in dataset.samples],
+        patients=[sample.patient for sample in dataset.samples],
+        labels=[sample.label for sample in dataset.samples],
+        pixel_digests=[mark.pixels for mark in dataset.marks or ()],
+        named=[""] * len(dataset.samples),
+    )
+
+    def divide(options: SplitOptions) -> Sequence[samples.Split]:
+        return division.divide(undivided, FractionsOptions(**options.model_dump()), root)
+
+    return divide
+
+
+def _by_folders(root: Path, listing: Listing, progress: samples.Progress) -> _Found:
+    """Classes by folders, where every image is a PNG or JPEG file in one."""
+    keys = [item.key for item in listing.items]
+    if not keys:
+        raise _no_images(root, listing)
+    is_plain = all(key.lower().endswith((".png", ".jpg", ".jpeg")) for key in keys)
+    if not is_plain or any("/" not in key for key in keys):
+        raise _no_labels(root)
+    options = ImageFolderOptions(reader="image_folder", root=str(root))
+    dataset = image_folder.ImageFolderReader(options, progress).read()
+    if len(dataset.classes) < 2:
+        raise _no_labels(root)
+    seen = survey.Survey()
+    seen.watch(listing)
+    for stored in dataset.images:
+        seen.count(stored, "", ())
+    is_divided = all(key.split("/")[0] in samples.SPLITS and key.count("/") > 1 for key in keys)
+    return _Found(
+        dataset=dataset,
+        seen=seen,
+        data={"reader": "image_folder", "root": str(root)},
+        labels={},
+        split={},
+        divide=None if is_divided else _by_image(dataset),
+        reasons=(
+            f"classes: the {len(dataset.classes)} folders",
+            "patients: folders do not name them, so that each image is taken for another patient; "
+            "if that is wrong, write a table and name it with --labels",
+        ),
+    )
+
+
+def _by_image(dataset: samples.Dataset) -> dividing.Divide:
+    keys = [sample.key for sample in dataset.samples]
+    strata = [int(sample.label[0]) for sample in dataset.samples]
+
+    def divide(options: SplitOptions) -> Sequence[samples.Split]:
+        chosen = fractions.split_patients(keys, strata, options)
+        return [chosen[key] for key in keys]
+
+    return divide
+
+
+def _content(found: _Found, chosen: dividing.Division, reasons: Sequence[str]) -> text.Content:
+    dataset = found.dataset
+    data = {**found.data, **({"allow_leaks": True} if chosen.leaks else {})}
+    is_ranked = dataset.task != "multilabel" or dividing.is_ranked(dataset, chosen.listed)
+    return text.Content(
+        data=data,
+        labels=found.labels,
+        split=text.split_keys(chosen.options) if chosen.options else found.split,
+        shapes=[kind.shape for kind in found.seen.kinds],
+        task=dataset.task,
+        is_ranked=is_ranked,
+        num_training=sum(sample.split == "train" for sample in chosen.listed),
+        reasons=reasons,
+    )
+
+
+def _reasons(found: _Found, chosen: dividing.Division) -> list[str]:
+    reasons = []
+    if found.seen.refusals:
+        count = len(found.seen.refusals)
+        reasons.append(f"{count} files or series cannot be used and are left out (on_refused)")
+    reasons += found.dataset.remarks
+    if chosen.leaks:
+        reasons.append(f"{len(chosen.leaks)} leaks remain and are allowed; every report says so")
+    return reasons
+
+
+def _leaking(chosen: dividing.Division) -> errors.LeakError:
+    refused = leak.refusal(chosen.leaks, chosen.listed)
+    return errors.LeakError(
+        where="every division by patient that was tried",
+        expected=refused.expected,
+        found=refused.found,
+        remedy="mend the table or the folder, or call init with --allow-leaks; every report will "
+        "then say so",
+    )
+
+
+def _no_images(root: Path, listing: Listing) -> errors.DatasetError:
+    shown = "".join(f"\n  {one.key}: {one.reason}" for one in listing.refusals[:20])
+    return errors.DatasetError(
+        where=str(root),
+        expected="images: DICOM, NIfTI, PNG, JPEG, TIFF, BMP, npy or npz",
+        found=f"none, and {len(listing.refusals)} files that cannot be used{shown}",
+        remedy="name the folder that holds the images",
+    )
+
+
+def _no_labels(root: Path) -> errors.DatasetError:
+    """What is missing where folders are no classes, with the tables that lie there."""
+    endings = (".csv", ".tsv", ".tab")
+    there = sorted(
+        (path.name for path in root.iterdir() if path.name.lower().endswith(endings)),
+        key=os.fsencode,
+    )
+    named = f"the folder holds {', '.join(there[:5])}" if there else "for example labels.csv"
+    return errors.DatasetError(
+        where=str(root),
+        expected="labels: a table, or PNG and JPEG images in one folder per class",
+        found="images without either",
+        remedy=f"name a table with a column for the image and one for its label by --labels "
+        f"({named})",
+    )
+
+
+def require_text(path: Path) -> None:
+    """Refuse a path that no configuration can hold.
+
+    Raises:
+        UsageError: It is not Unicode.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise errors.UsageError(
+            where="the folder",
+            expected="a path in UTF-8, which a configuration can name",
+            found="other bytes",
+            remedy="rename the folder",
+        ) from error
