@@ -313,7 +313,7 @@ class TestLosses:
         options = BinaryCrossEntropyOptions(
             name="binary_cross_entropy", class_weights=chosen, label_smoothing=smoothing
         )
-        built = parts.build_part(options, [*counts, number])
+        built = parts.build_part(options, [*counts, *[number] * 3])
         logits, _ = logits_and_labels(3)
         labels = (vector("many", count=36).reshape(12, 3) > 0).to(torch.int64)
         targets = labels.to(torch.float32) * (1 - smoothing) + smoothing / 2
@@ -325,7 +325,7 @@ class TestLosses:
     def test_another_number_of_weights_than_classes_is_refused(self, kind):
         name = "cross_entropy" if kind is CrossEntropyOptions else "binary_cross_entropy"
         options = kind(name=name, class_weights=(1.0, 2.0))
-        counts = [1, 2, 3] if kind is CrossEntropyOptions else [1, 2, 3, 4]
+        counts = [1, 2, 3] if kind is CrossEntropyOptions else [1, 2, 3, 4, 4, 4]
         with pytest.raises(errors.DatasetError, match=r"expected 3 weights.*; found 2"):
             parts.build_part(options, counts)
 
