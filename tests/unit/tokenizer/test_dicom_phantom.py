@@ -40,7 +40,7 @@ def test_radiographs_are_inverted_back_to_the_phantoms_order_of_gray(tmp_path):
     found, expected = reader(tmp_path).read(), plain()
     assert len(found.samples) == len(expected.samples)
     for index, gray in enumerate(expected.images):
-        shown = found.images[index].astype(np.int64)
+        shown = found.images[index].values.astype(np.int64)
         # 12 bits behind a window of full width, shown with 16 bits: one step is one gray value.
         order = np.argsort(gray.reshape(-1), kind="stable")
         assert (np.diff(shown.reshape(-1)[order]) >= 0).all()
@@ -54,7 +54,7 @@ def test_series_become_volumes_in_hounsfield_units(tmp_path):
     found, expected = reader(tmp_path, studies="volumes", slices=4).read(), plain()
     assert found.dims == 3
     for index, gray in enumerate(expected.images):
-        volume = found.images[index]
+        volume = np.moveaxis(found.images[index].values, 0, -1)
         assert volume.dtype == np.int16
         assert volume.shape == (4, 16, 16, 1)
         share = 256 - 256 // 32  # the slices beside the middle of four
