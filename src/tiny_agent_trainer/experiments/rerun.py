@@ -13,6 +13,7 @@ from typing import Final
 from tiny_agent_trainer.experiments import isolation
 from tiny_agent_trainer.experiments.run_directory import layout
 from tiny_agent_trainer.meta import session
+from tiny_agent_trainer.tokenizer import places
 from tiny_agent_trainer.tokenizer.cache import place
 
 DATA_VARIABLE: Final = "TINY_AGENT_TRAINER_DATA"
@@ -159,8 +160,7 @@ def data_directories(data_dir: Path | None, root: str) -> tuple[tuple[Path, ...]
         root: `[data] root` of the configuration, relative to the working directory.
     """
     named = data_dir or (Path(root) if root else None)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tiny-agent-trainer"
     others = [Path(os.environ[DATA_VARIABLE])] if os.environ.get(DATA_VARIABLE) else []
-    places = [named] if named and named.is_dir() else []
-    found = [path.resolve() for path in (*places, *others, cache) if path.is_dir()]
-    return tuple(found), bool(places)
+    near = [named] if named and named.is_dir() else []
+    found = [path.resolve() for path in (*near, *others, places.user_cache()) if path.is_dir()]
+    return tuple(found), bool(near)

@@ -11,7 +11,7 @@ from tiny_agent_trainer import canonical, digests, durable, errors
 from tiny_agent_trainer.config import section
 from tiny_agent_trainer.config.data import DicomPhantomOptions, FolderOptions
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
-from tiny_agent_trainer.tokenizer import folder, samples
+from tiny_agent_trainer.tokenizer import folder, places, samples
 from tiny_agent_trainer.tokenizer.cache.store import Store
 
 
@@ -47,7 +47,7 @@ class DicomPhantomReader:
 
     def place(self) -> Path:
         """The directory of the studies, complete."""
-        parent = Path(self.options.root) if self.options.root else _user_cache()
+        parent = Path(self.options.root) if self.options.root else places.user_cache()
         target = parent / self.name()
         if target.is_dir():
             return target
@@ -100,8 +100,3 @@ class DicomPhantomReader:
 
 _ABOUT_READING = ("reader", "allow_leaks", "images", "split")
 """Options that change how the studies are read, not what is in them."""
-
-
-def _user_cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "tiny-agent-trainer"

@@ -13,7 +13,7 @@ from tiny_agent_trainer.config.data import FolderOptions
 from tiny_agent_trainer.config.images import ImagesOptions
 from tiny_agent_trainer.config.splits import ColumnOptions
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
-from tiny_agent_trainer.tokenizer import samples
+from tiny_agent_trainer.tokenizer import places, samples
 from tiny_agent_trainer.tokenizer.cache import entry, items
 from tiny_agent_trainer.tokenizer.cache.store import Store
 from tiny_agent_trainer.tokenizer.images.image import Image, Listing, Refusal
@@ -72,7 +72,7 @@ class FolderReader:
             DatasetError: Files, rows, labels or splits are not as they should be; all faults of
                 one kind are told at once.
         """
-        root = self._root()
+        root = places.require_root(self.options.root)
         table = tables.read_table(root, self.options.labels.file)
         listing = self.list_folder(root, self.options.images, self.progress)
         refused = [r for r in listing.refusals if r.key != self.options.labels.file]
@@ -160,17 +160,6 @@ class FolderReader:
     def _split_column(self) -> str:
         split = self.options.split
         return split.column if isinstance(split, ColumnOptions) else ""
-
-    def _root(self) -> Path:
-        root = Path(self.options.root or ".")
-        if not root.is_dir():
-            raise errors.DatasetMissingError(
-                where="[data] root",
-                expected="a directory with images",
-                found=f"no directory {root}",
-                remedy="write the path of the folder, seen from where you run, or use --data",
-            )
-        return root
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from tiny_agent_trainer import digests, errors
 from tiny_agent_trainer.config.data import ImageFolderOptions
-from tiny_agent_trainer.tokenizer import samples
+from tiny_agent_trainer.tokenizer import places, samples
 from tiny_agent_trainer.tokenizer.images import raster
 from tiny_agent_trainer.tokenizer.splits import fractions
 
@@ -44,7 +44,7 @@ class ImageFolderReader:
             DatasetError: No image, an unreadable image, a path that leaves the folder, a row
                 without its file, an unknown split; all rows that are wrong are listed.
         """
-        root = self._root()
+        root = places.require_root(self.options.root)
         rows = list(
             self._rows_of_table(root, self._read_labels(root))
             if self.options.labels
@@ -85,17 +85,6 @@ class ImageFolderReader:
         data = (root / self.options.labels).read_bytes()
         sha256 = digests.sha256_hex(data)
         return [samples.SourceFile(path=self.options.labels, size_bytes=len(data), sha256=sha256)]
-
-    def _root(self) -> Path:
-        root = Path(self.options.root or ".")
-        if not root.is_dir():
-            raise errors.DatasetMissingError(
-                where="[data] root",
-                expected="a directory with images",
-                found=f"no directory {root}",
-                remedy="write the path of the folder, seen from where you run, or use --data",
-            )
-        return root
 
     def _read_labels(self, root: Path) -> list[dict[str, str]]:
         path = _inside(root, self.options.labels)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from tiny_agent_trainer import canonical, digests, errors
 from tiny_agent_trainer.config.data import MedmnistOptions
-from tiny_agent_trainer.tokenizer import download, samples
+from tiny_agent_trainer.tokenizer import download, places, samples
 
 _PUBLISHER = "https://zenodo.org/records/10519652/files/"
 ENVIRONMENT_VARIABLE = "TINY_AGENT_TRAINER_DATA"
@@ -81,13 +81,13 @@ class MedmnistReader:
 
     def _places(self) -> list[Path]:
         named = [self.options.root, os.environ.get(ENVIRONMENT_VARIABLE, "")]
-        return [Path(place) for place in named if place] + [_user_cache()]
+        return [Path(place) for place in named if place] + [places.user_cache()]
 
     def _find(self, name: str) -> Path | None:
         return next((place / name for place in self._places() if (place / name).is_file()), None)
 
     def _fetch(self, file: Mapping[str, str]) -> Path:
-        target = _user_cache() / file["name"]
+        target = places.user_cache() / file["name"]
         problem = "[data] download = false"
         if self.options.download:
             url = f"{_PUBLISHER}{file['name']}?download=1"
@@ -117,11 +117,6 @@ class MedmnistReader:
                 "the right name, but another, cut or damaged content",
                 remedy="delete it and run again to fetch it, or put the published file there",
             )
-
-
-def _user_cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "tiny-agent-trainer"
 
 
 def _source_file(path: Path) -> samples.SourceFile:

@@ -4,6 +4,8 @@
 Not tested here: their formulas (tests/reference/test_optimizers.py).
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from rational import same_bits
@@ -11,13 +13,19 @@ from rational import same_bits
 from tiny_agent_trainer import randomness
 from tiny_agent_trainer.config.optimizers import AdamOptions, AdamwOptions, SgdOptions
 from tiny_agent_trainer.exact import mode, threads
-from tiny_agent_trainer.training import parts
+from tiny_agent_trainer.training import group, parts
+from tiny_agent_trainer.training.exact_arithmetic import ExactArithmetic
 
 COUNT = 40_001
 OURS = {
     "adam": AdamOptions(lr=1e-2, weight_decay=0.1),
     "adamw": AdamwOptions(name="adamw", lr=1e-2, weight_decay=0.1),
     "sgd": SgdOptions(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.05),
+}
+MORE = {
+    "sgd with momentum": SgdOptions(name="sgd", lr=0.1, momentum=0.9),
+    "sgd without": SgdOptions(name="sgd", lr=0.1, weight_decay=0.05),
+    "adam without decay": AdamOptions(lr=1e-2),
 }
 THEIRS = {
     "adam": (torch.optim.Adam, {"weight_decay": 0.1}),
@@ -62,6 +70,20 @@ def test_ours_depend_on_neither_place_nor_threads(name):
         assert same_bits(train_ours(OURS[name], places).numpy(), values[places].numpy())
     threads.set_threads(3)
     assert same_bits(train_ours(OURS[name]).numpy(), values.numpy())
+
+
+@pytest.mark.parametrize("name", [*OURS, "sgd with momentum", "sgd without", "adam without decay"])
+def test_the_compiled_step_has_the_bits_of_the_one_in_single_operations(name):
+    options = (OURS | MORE)[name]
+    values = vector("start").clone()
+    built = parts.build_part(options, len(values))
+    compiled = ExactArithmetic(2, "auto", group.Alone())
+    flat = SimpleNamespace(values=values, gradients=None, length=len(values))
+    for count in range(1, 6):
+        flat.gradients = vector("gradient", count).clone()
+        with compiled.context():
+            compiled.update(built, flat, options.lr, count)
+    assert same_bits(values.numpy(), train_ours(options).numpy())
 
 
 @pytest.mark.parametrize("name", THEIRS)

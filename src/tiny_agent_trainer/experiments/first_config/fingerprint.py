@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tiny_agent_trainer import canonical
 from tiny_agent_trainer.experiments.first_config import survey
-from tiny_agent_trainer.tokenizer.samples import MASKED, SPLITS, Dataset, Sample
+from tiny_agent_trainer.tokenizer.samples import SPLITS, Dataset, Sample
 
 SCHEMA: Final = "dataset-fingerprint-v1"
 
@@ -71,11 +71,6 @@ def class_counts(dataset: Dataset, listed: Sequence[Sample]) -> dict[str, int]:
         counted = collections.Counter(int(sample.label[0]) for sample in listed)
         found = [counted[index] for index in range(len(dataset.classes))]
     return dict(zip(dataset.classes, found, strict=True))
-
-
-def unknown_labels(listed: Sequence[Sample]) -> int:
-    """Labels of multi-label data that are not known."""
-    return sum(value == MASKED for sample in listed for value in sample.label)
 
 
 def describe(counts: npt.NDArray[np.int64]) -> dict[str, canonical.JsonValue]:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from tiny_agent_trainer.tokenizer import places
 from tiny_agent_trainer.tokenizer.cache.store import Store
 
 VARIABLE: Final = "TINY_AGENT_TRAINER_PREPARED"
@@ -24,8 +25,7 @@ def directory_of(cache: str) -> Path | None:
         return None
     if named != AUTOMATIC:
         return Path(named)
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "tiny-agent-trainer" / "prepared"
+    return places.user_cache() / "prepared"
 
 
 def open_store(cache: str, limit_gigabytes: int) -> Store | None:
