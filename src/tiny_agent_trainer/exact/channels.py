@@ -3,17 +3,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from tiny_agent_trainer.exact import copies, grids, threads
-from tiny_agent_trainer.exact.kernels import scan
-
-Cells = npt.NDArray[Any]
-"""One value per sample and channel, shape (N, C)."""
+from tiny_agent_trainer.exact import copies, grids
 
 _VALUES_OF_TASK: Final = 1 << 15
 
@@ -68,24 +64,3 @@ class Layout:
         else:
             out = torch.empty(self.shape)
         return out, self.view(out)
-
-    def spread(self, cells_NC: Cells) -> Cells:
-        """Values per cell, or (1, C) or (C,) per channel, in the shape that kernels index."""
-        width = self.shape[1] if self.is_innermost else 1
-        return np.ascontiguousarray(cells_NC).reshape(-1, width)
-
-    def largest(self, array: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
-        """Bits of the largest magnitude of each cell, (N, C)."""
-        largest_NPC = np.zeros((array.shape[0], self.parts, array.shape[2]), np.int32)
-        tasks, bits = array.shape[0] * self.parts, array.view(np.int32)
-        if array.size:
-            threads.run(scan.largest_of_columns, tasks, bits, self.parts, largest_NPC)
-        largest_NC: npt.NDArray[np.int32] = largest_NPC.max(axis=1).reshape(self.cells)
-        return largest_NC
-
-    def add_up(self, kernel: Any, array: npt.NDArray[np.float32], *rest: Any) -> Cells:
-        """Run a kernel that writes two int64 per cell and part: (N, C, 2)."""
-        sums_NPC2 = np.zeros((array.shape[0], self.parts, array.shape[2], 2), np.int64)
-        threads.run(kernel, array.shape[0] * self.parts, array, *rest, sums_NPC2)
-        sums_NC2: Cells = sums_NPC2.sum(axis=1).reshape(*self.cells, 2)
-        return sums_NC2

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.exact import self_test, sums, threads
+from tiny_agent_trainer.exact import grids, self_test, sums, threads
 from tiny_agent_trainer.exact.contractions import current
 from tiny_agent_trainer.exact.kernels import pack, probe
 
@@ -111,7 +111,10 @@ def require_rounding_to_grids() -> None:
     terms = (grid * unit).astype(np.float32)
     halves = np.array([[0.5, 1.5, 2.5, -0.5, -3.5, 8191.5]], np.float32)
     packed = np.zeros(halves.shape, np.int16)
-    pack.pack_rows(0, 1, halves, np.ones(1, np.float32), packed)
+    power, fault = np.empty(1), np.zeros(1, np.bool_)
+    pack.pack_rows(
+        0, 1, halves, grids.CONTRACTION_BITS, grids.CONTRACTION_FLOOR, power, fault, packed
+    )
     found = [float(sums.total(terms) / np.float32(unit)), *packed[0].tolist()]
     expected = [6.0, 0, 2, 2, 0, -4, 8192]
     if found != expected:

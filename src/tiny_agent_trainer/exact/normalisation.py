@@ -5,6 +5,7 @@ Statistics are exact sums of values and of their squares, combined in float64, e
 rounded: mean = S1 / n, variance = max(0, S2 / n - mean^2). Equations (8) and (9) of README.md.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,10 +14,11 @@ import numpy.typing as npt
 import torch
 
 from tiny_agent_trainer.exact import grids, threads
-from tiny_agent_trainer.exact.channels import Cells, Layout
-from tiny_agent_trainer.exact.kernels import normalise
+from tiny_agent_trainer.exact.channels import Layout
+from tiny_agent_trainer.exact.kernels import normalise, pooled_norm
 
-Statistics: TypeAlias = npt.NDArray[np.float64]
+Vector: TypeAlias = npt.NDArray[np.float32]
+Indices: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +31,13 @@ class Pool:
 
     groups: int = 0
 
-    def combine(self, cells_NC: Cells, how: Any) -> Cells:
-        """One value per pool: (1, C), or (N, groups)."""
-        if not self.groups:
-            return np.asarray(how(cells_NC, axis=0, keepdims=True))
-        shape = (len(cells_NC), self.groups, -1, *cells_NC.shape[2:])
-        return np.asarray(how(cells_NC.reshape(shape), axis=2))
+    def samples(self, layout: Layout) -> int:
+        """Samples that have statistics of their own; 1 where all share them."""
+        return layout.cells[0] if self.groups else 1
 
-    def spread(self, pooled: Cells, cells: tuple[int, int]) -> Cells:
-        """The value of a pool for each of its cells: (N, C); (1, C) where all samples share it."""
-        if not self.groups:
-            return pooled
-        return np.repeat(pooled, cells[1] // self.groups, axis=1)
+    def number(self, layout: Layout) -> int:
+        """How many pools there are, sample after sample."""
+        return self.samples(layout) * (self.groups or layout.cells[1])
 
     def count(self, layout: Layout) -> int:
         """Values in one pool."""
@@ -48,42 +45,18 @@ class Pool:
         return layout.places * (channels // self.groups if self.groups else samples)
 
 
-def statistics(x: torch.Tensor, pool: Pool) -> tuple[Statistics, Statistics]:
-    """Mean and biased variance of every pool, (1, C) or (N, groups).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Of each pool, float32.
 
-    Raises:
-        NotFiniteError: x holds NaN or infinity.
+    Attributes:
+        mean, deviation: The second is 1 / sqrt(variance + epsilon).
+        unbiased: The variance with n - 1.
     """
-    layout = Layout.of(x)
-    array, count = layout.view(x), pool.count(layout)
-    largest = pool.combine(layout.largest(array), np.max)
-    exponents = grids.exponents(largest, grids.SUM_FLOOR, "the input of a normalisation")
-    shift = grids.sum_bits(count) - exponents
-    shift2 = shift - exponents
-    scales = [layout.spread(pool.spread(grids.powers(s), layout.cells)) for s in (shift, shift2)]
-    sums = pool.combine(layout.add_up(normalise.moments, array, layout.parts, *scales), np.sum)
-    mean = np.ldexp(sums[..., 0].astype(np.float64), -shift) / count
-    square = np.ldexp(sums[..., 1].astype(np.float64), -shift2) / count
-    return mean, np.maximum(square - mean * mean, 0.0)
 
-
-def inverse_deviation(variance: Statistics, epsilon: float) -> npt.NDArray[np.float32]:
-    """1 / sqrt(variance + epsilon), rounded to float32 at the end."""
-    return (1.0 / np.sqrt(variance + epsilon)).astype(np.float32)
-
-
-def normalised(
-    x: torch.Tensor, mean_NC: Cells, deviation_NC: Cells, weight_C: Cells, bias_C: Cells
-) -> torch.Tensor:
-    """(x - mean) * (deviation * weight) + bias, each operation rounded to float32."""
-    layout = Layout.of(x)
-    out, target = layout.empty()
-    cells = [layout.spread(v) for v in (mean_NC, deviation_NC * weight_C, bias_C)]
-    array = layout.view(x)
-    if array.size:
-        tasks = array.shape[0] * layout.parts
-        threads.run(normalise.apply, tasks, array, layout.parts, *cells, target)
-    return out
+    mean: Vector
+    deviation: Vector
+    unbiased: Vector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,76 +68,100 @@ class Gradients:
     bias: torch.Tensor
 
 
+def normalised(
+    x: torch.Tensor, weight_C: Vector, bias_C: Vector, pool: Pool, epsilon: float
+) -> tuple[torch.Tensor, Statistics]:
+    """(x - mean) * (deviation * weight) + bias, each operation rounded to float32.
+
+    Raises:
+        NotFiniteError: x holds NaN or infinity.
+    """
+    layout = Layout.of(x)
+    array, count, pools = layout.view(x), pool.count(layout), pool.number(layout)
+    out, target = layout.empty()
+    mean, deviation, unbiased = np.empty((3, pools), np.float32)
+    pool_RC, channel_RC = _indices(layout.cells, layout.is_innermost, pool)
+    fault = np.zeros(1, np.int64)
+    threads.together(
+        pooled_norm.forward, pooled_norm.PHASES, array, layout.parts, pool_RC, channel_RC, count,
+        grids.sum_bits(count), grids.SUM_FLOOR, epsilon, weight_C, bias_C,
+        np.empty((len(array), layout.parts, array.shape[2]), np.int32),
+        np.empty((len(array), layout.parts, array.shape[2], 2), np.int64),
+        np.empty(pools, np.int64), np.empty((2, *pool_RC.shape)),
+        mean, deviation, unbiased, np.empty((3, *pool_RC.shape), np.float32), fault, target,
+    )  # fmt: skip
+    if fault[0]:
+        raise grids.not_finite("the input of a normalisation")
+    return out, Statistics(mean=mean, deviation=deviation, unbiased=unbiased)
+
+
+def applied(
+    x: torch.Tensor, mean_C: Vector, deviation_C: Vector, weight_C: Vector, bias_C: Vector
+) -> torch.Tensor:
+    """The same with constant statistics of channels."""
+    layout = Layout.of(x)
+    out, target = layout.empty()
+    width = layout.cells[1] if layout.is_innermost else 1
+    cells = [v.reshape(-1, width) for v in (mean_C, deviation_C * weight_C, bias_C)]
+    array = layout.view(x)
+    if array.size:
+        tasks = array.shape[0] * layout.parts
+        threads.run(normalise.apply, tasks, array, layout.parts, *cells, target)
+    return out
+
+
 def gradients(
     dy: torch.Tensor,
     x: torch.Tensor,
-    mean_NC: Cells,
-    deviation_NC: Cells,
-    weight_C: Cells,
-    pool: Pool | None,
+    mean_G: Vector,
+    deviation_G: Vector,
+    weight_C: Vector,
+    pool: Pool,
+    *,
+    are_constant: bool = False,
 ) -> Gradients:
-    """The backward pass; `pool` is None where the statistics were constants.
+    """The backward pass; `are_constant` says that the statistics were no function of x.
 
     Raises:
         NotFiniteError: dy or x holds NaN or infinity.
     """
     layout = Layout.of(x)
     x_array, dy_array = layout.view(x), layout.view(dy)
-    mean, deviation = layout.spread(mean_NC), layout.spread(deviation_NC)
-    sums_NC2, shifts = _gradient_sums(layout, x_array, dy_array, mean_NC, deviation_NC)
-    per_channel = [
-        np.ldexp(sums_NC2[..., k].sum(axis=0).astype(np.float32), -shifts[k]) for k in (0, 1)
-    ]
-    shift_NC = slope_NC = np.zeros((1, layout.cells[1]), np.float32)
-    if pool is not None:
-        shift_NC, slope_NC = (
-            _pooled_mean(sums_NC2[..., k], shifts[k], weight_C, pool, layout) for k in (0, 1)
-        )
+    rows, channels = len(x_array), layout.cells[1]
+    pool_RC, channel_RC = _indices(layout.cells, layout.is_innermost, pool)
     out, target = layout.empty()
-    threads.run(
-        normalise.gradient_apply, x_array.shape[0] * layout.parts, dy_array, x_array, layout.parts,
-        mean, deviation, *(layout.spread(v) for v in (weight_C, shift_NC, slope_NC)), target,
+    bias, weight = found = np.empty((2, channels), np.float32)
+    fault = np.zeros(1, np.int64)
+    threads.together(
+        pooled_norm.backward, pooled_norm.PHASES, dy_array, x_array, layout.parts, pool_RC,
+        channel_RC, pool.samples(layout), pool.count(layout),
+        grids.sum_bits(layout.places * layout.cells[0]), grids.SUM_FLOOR,
+        mean_G, deviation_G, weight_C, are_constant,
+        np.empty((2, rows, layout.parts, x_array.shape[2]), np.int32),
+        np.empty((rows, layout.parts, x_array.shape[2], 2), np.int64),
+        np.empty((2, channels), np.int64), np.empty((2, *pool_RC.shape)),
+        np.empty((5, *pool_RC.shape), np.float32), np.empty((2, len(mean_G)), np.float32),
+        fault, found, target,
     )  # fmt: skip
-    bias, weight = (torch.from_numpy(v) for v in per_channel)
-    return Gradients(x=out, weight=weight, bias=bias)
+    if fault[0]:
+        what = "input" if fault[0] == 1 else "gradient"
+        raise grids.not_finite(f"the {what} of a normalisation")
+    return Gradients(x=out, weight=torch.from_numpy(weight), bias=torch.from_numpy(bias))
 
 
-def _gradient_sums(
-    layout: Layout,
-    x_array: npt.NDArray[np.float32],
-    dy_array: npt.NDArray[np.float32],
-    mean_NC: Cells,
-    deviation_NC: Cells,
-) -> tuple[Cells, tuple[Cells, Cells]]:
-    """Sums of dy and of dy * normalised x per cell, on one grid per channel; equation (10)."""
-    count = layout.places * layout.cells[0]
-    largest_x = layout.largest(x_array)
-    e_x = grids.exponents(largest_x, grids.SUM_FLOOR, "the input of a normalisation")
-    largest_dy = layout.largest(dy_array).max(axis=0)
-    e_dy = grids.exponents(largest_dy, grids.SUM_FLOOR, "the gradient of a normalisation")
-    bound_NC = (np.ldexp(1.0, e_x) + np.abs(mean_NC)) * deviation_NC
-    e_normal = np.frexp(np.max(bound_NC, axis=0))[1] + 1
-    shift = grids.sum_bits(count) - e_dy
-    shift2 = shift - e_normal
-    cells = (mean_NC, deviation_NC, grids.powers(shift), grids.powers(shift2))
-    spread = [layout.spread(values) for values in cells]
-    sums = layout.add_up(normalise.gradient_moments, dy_array, x_array, layout.parts, *spread)
-    return sums, (shift, shift2)
-
-
-def _pooled_mean(
-    sums_NC: Cells, shift_C: Cells, weight_C: Cells, pool: Pool, layout: Layout
-) -> Cells:
-    """The mean over a pool of sums times weights, as float32, for each cell.
-
-    Samples are added as integers. Channels of a group have weights of their own: they are added
-    one after another in float64, so that order is a part of the definition.
-    """
-    if not pool.groups:
-        sums_NC = sums_NC.sum(axis=0, keepdims=True)
-    weighted = np.ldexp(sums_NC.astype(np.float64), -shift_C) * weight_C.astype(np.float64)
+@functools.lru_cache(maxsize=1024)
+def _indices(cells: tuple[int, int], is_innermost: bool, pool: Pool) -> tuple[Indices, Indices]:
+    """Pool and channel of each cell, in the shape of a kernel's parameters."""
+    samples, channels = cells if pool.groups else (1, cells[1])
+    channel_NC = np.broadcast_to(np.arange(channels), (samples, channels))
+    pool_NC = channel_NC
     if pool.groups:
-        by_group = weighted.reshape(len(weighted), pool.groups, -1)
-        weighted = np.add.accumulate(by_group, axis=2)[..., -1]
-    mean = (weighted / pool.count(layout)).astype(np.float32)
-    return pool.spread(mean, layout.cells)
+        first_N = np.arange(samples)[:, None] * pool.groups
+        pool_NC = first_N + channel_NC // (channels // pool.groups)
+    width = channels if is_innermost else 1
+    return _kept(pool_NC.reshape(-1, width)), _kept(channel_NC.reshape(-1, width))
+
+
+def _kept(indices: Any) -> Indices:
+    found: Indices = np.ascontiguousarray(indices, np.int64)
+    return found

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import torch
 
-from tiny_agent_trainer.exact import draws
+from tiny_agent_trainer.exact import draws, grids
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,10 @@ class Update:
 
     def apply(self) -> None:
         """Change the running value in place."""
-        self.running.mul_(1 - self.momentum).add_(self.observed * self.momentum)
+        running, observed = grids.as_array(self.running), grids.as_array(self.observed)
+        number = running.dtype.type
+        running *= number(1 - self.momentum)
+        running += observed * number(self.momentum)
 
 
 _waiting: list[Update] | None = None

@@ -32,8 +32,7 @@ def run(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
 
     Where no argument is large the calling thread does it alone: others would come too late.
     """
-    sizes = [argument.size for argument in arguments if isinstance(argument, np.ndarray)]
-    if count and sizes and max(sizes) <= _SMALL:
+    if count and _are_small(arguments):
         kernel(0, count, *arguments)
     else:
         _current.run(kernel, count, *arguments)
@@ -44,6 +43,22 @@ def share(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
     _current.share(kernel, count, *arguments)
 
 
+def together(kernel: Callable[..., None], phases: int, *arguments: Any) -> None:
+    """Call `kernel(progress, *arguments)` on all threads, which do its phases together.
+
+    Where no argument is large the calling thread does it alone.
+    """
+    if _are_small(arguments):
+        kernel(np.zeros((phases, 2), np.int64), *arguments)
+    else:
+        _current.together(kernel, phases, *arguments)
+
+
 def visit(function: Callable[[int], None]) -> None:
     """Call `function(number)` once on each thread."""
     _current.visit(function)
+
+
+def _are_small(arguments: tuple[Any, ...]) -> bool:
+    sizes = [argument.size for argument in arguments if isinstance(argument, np.ndarray)]
+    return bool(sizes) and max(sizes) <= _SMALL

@@ -105,6 +105,56 @@ class TestTeam:
         outside.join(60)
         made.close()
 
+    @pytest.mark.parametrize("number", [1, 2, 3, 7])
+    @pytest.mark.parametrize("tasks", [1, 2, 63, 64, 65, 1000])
+    def test_a_phase_sees_everything_that_the_one_before_wrote(self, number, tasks):
+        made = team.Team(number)
+        for _ in range(20):
+            numbers, totals = np.zeros(tasks, np.int64), np.zeros(tasks, np.int64)
+            made.together(count_and_total, 2, tasks, numbers, totals)
+            assert numbers.tolist() == list(range(tasks))
+            assert (totals == tasks * (tasks - 1) // 2).all()
+        made.close()
+
+    def test_phases_do_not_wait_for_a_helper_that_is_busy(self):
+        busy, begun = threading.Event(), threading.Event()
+        made = team.Team(2)
+
+        def occupy(start, stop):
+            if start:
+                begun.set()
+                assert busy.wait(60)
+
+        outside = threading.Thread(target=made.run, args=(occupy, 2))
+        outside.start()
+        assert begun.wait(60)
+        numbers, totals = np.zeros(5, np.int64), np.zeros(5, np.int64)
+        made.together(count_and_total, 2, 5, numbers, totals)
+        assert totals.tolist() == [10] * 5
+        busy.set()
+        outside.join(60)
+        made.close()
+
+
+@handing_out.phase
+@numba.njit
+def count(start, stop, numbers):
+    for task in range(start, stop):
+        numbers[task] += task
+
+
+@handing_out.phase
+@numba.njit
+def total(start, stop, numbers, totals):
+    for task in range(start, stop):
+        totals[task] += numbers.sum()
+
+
+@numba.njit(nogil=True)
+def count_and_total(progress, tasks, numbers, totals):
+    count(progress[0], tasks, numbers)
+    total(progress[1], tasks, numbers, totals)
+
 
 @numba.njit
 def handing_out_one(counter):

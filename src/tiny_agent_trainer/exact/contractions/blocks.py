@@ -1,23 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exponents of the blocks of operands. Equation (1) of `exact/README.md`."""
 
+import functools
 import math
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from tiny_agent_trainer.exact import grids, threads
-from tiny_agent_trainer.exact.kernels import scan
+from tiny_agent_trainer.exact.contractions.geometry import KEPT
+from tiny_agent_trainer.exact.kernels import operands, scan
 
 Exponents: TypeAlias = npt.NDArray[np.int32]
+Powers: TypeAlias = npt.NDArray[np.float64]
 
 _NARROW = 64
 """Columns below which a row is too short for vector registers, so that several become one."""
 
 _FOLDS = 64
 """At most so many; a power of two."""
+
+_VALUES_OF_PART = 1 << 15
+"""Values that one task scans."""
 
 _ROWS_OF_PART = 512
 """Rows that one task scans, so that few columns still occupy all threads."""
@@ -59,9 +66,57 @@ def of_weight(weight: torch.Tensor, groups: int, what: str) -> tuple[Exponents, 
 
 def bias_of(bias: torch.Tensor | None, columns: int) -> npt.NDArray[np.float32]:
     """A bias as an array; minus zeros, which change no number that they are added to, for none."""
-    if bias is None:
-        return np.full(columns, -0.0, np.float32)
-    return grids.as_float32(bias.contiguous())
+    return _no_bias(columns) if bias is None else grids.as_float32(bias.contiguous())
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _no_bias(columns: int) -> npt.NDArray[np.float32]:
+    return np.full(columns, -0.0, np.float32)
+
+
+def packed(
+    pack: Callable[..., None],
+    x_BRC: npt.NDArray[np.float32],
+    values: npt.NDArray[np.int16],
+    tasks: int,
+    *rest: Any,  # noqa: ANN401  # arrays and integers, as `pack` wants them
+    shape: tuple[int, ...],
+    what: str,
+    taps: int = 1,
+) -> Powers:
+    """Round an operand to its grids, into `values`; see `kernels/operands.py`.
+
+    Args:
+        pack: From `kernels/pack.py`.
+        x_BRC: Contiguous.
+        values: Flat.
+        tasks: Of `pack`.
+        rest: For `pack`.
+        shape: Of the grids, as `pack` and the caller see them; as many for every batch.
+        what: Names the operand in an error.
+        taps: Neighbouring columns of one block.
+
+    Returns:
+        What an integer of each block stands for.
+
+    Raises:
+        NotFiniteError: x holds NaN or infinity.
+    """
+    batches, rows, columns = x_BRC.shape
+    folds = math.gcd(rows, _FOLDS) if 1 < columns < _NARROW else 1
+    x_BRC = x_BRC.reshape(batches, rows // folds, folds * columns)
+    parts = max(1, min(rows // folds, -(-rows * columns // _VALUES_OF_PART)))
+    scale, power = np.empty(shape, np.float32), np.empty(shape)
+    fault = np.zeros(1, np.int64)
+    threads.together(
+        operands.kernel_of(pack), operands.PHASES, x_BRC,
+        np.empty((batches, parts, folds * columns), np.int32), taps, grids.CONTRACTION_BITS,
+        grids.CONTRACTION_FLOOR, scale.reshape(batches, -1), power.reshape(batches, -1), fault,
+        values, tasks, scale, *rest,
+    )  # fmt: skip
+    if fault[0]:
+        raise grids.not_finite(what)
+    return power
 
 
 def scales(exponents: Exponents) -> npt.NDArray[np.float32]:

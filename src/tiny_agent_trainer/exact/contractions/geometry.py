@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shape of a convolution, in three spatial dimensions; fewer have leading ones of size 1."""
 
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 
 from tiny_agent_trainer.exact import copies
 
 Triple: TypeAlias = tuple[int, int, int]
+
+KEPT: Final = 1024
+"""Of so many shapes what was found is kept: a training asks again and again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +68,29 @@ def of_convolution(
     groups: int,
 ) -> Geometry:
     """The geometry of torch's convolution of (N, C, ...) with (O, C / groups, ...)."""
-    spatial = x.dim() - 2
-    size, kernel = tuple(x.shape[2:]), tuple(weight.shape[2:])
+    return _of_convolution(
+        tuple(x.shape), tuple(weight.shape), tuple(stride), tuple(padding), tuple(dilation), groups
+    )
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _of_convolution(
+    x: tuple[int, ...],
+    weight: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Geometry:
+    spatial = len(x) - 2
+    size, kernel = x[2:], weight[2:]
     steps, before, apart = (_expand(v, spatial) for v in (stride, padding, dilation))
     out = tuple(
         (size[d] + 2 * before[d] - apart[d] * (kernel[d] - 1) - 1) // steps[d] + 1
         for d in range(spatial)
     )
     return Geometry(
-        samples=x.shape[0], inputs=x.shape[1], outputs=weight.shape[0], groups=groups,
+        samples=x[0], inputs=x[1], outputs=weight[0], groups=groups,
         size=_fill(size), out=_fill(out), kernel=_fill(kernel), stride=_fill(steps),
         padding=_fill(before, 0), dilation=_fill(apart),
     )  # fmt: skip
@@ -122,7 +140,7 @@ def channels_second(x_NDHWC: torch.Tensor, spatial: int) -> torch.Tensor:
     return x_NDHWC.view(shape).movedim(-1, 1)
 
 
-def _expand(values: list[int], spatial: int) -> tuple[int, ...]:
+def _expand(values: Sequence[int], spatial: int) -> tuple[int, ...]:
     return tuple(values) * spatial if len(values) == 1 else tuple(values)
 
 

@@ -5,7 +5,11 @@ from typing import final
 
 import torch
 
-from tiny_agent_trainer.exact.contractions import int16_convolutions, int16_matrices
+from tiny_agent_trainer.exact.contractions import (
+    int16_convolutions,
+    int16_matrices,
+    int16_weight_gradients,
+)
 from tiny_agent_trainer.exact.contractions.engine import AbstractEngine
 from tiny_agent_trainer.exact.contractions.geometry import Geometry
 
@@ -42,4 +46,4 @@ class Int16Engine(AbstractEngine):
         self, x: torch.Tensor, gradient: torch.Tensor, shape: Geometry
     ) -> torch.Tensor:
         """See the base class."""
-        return int16_convolutions.weight_gradient(x, gradient, shape)
+        return int16_weight_gradients.weight_gradient(x, gradient, shape)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tiny_agent_trainer.exact import grids, threads
+from tiny_agent_trainer.exact import grids
 from tiny_agent_trainer.exact.contractions import blocks, int16_plans
 from tiny_agent_trainer.exact.contractions.geometry import Geometry, Triple, count
 from tiny_agent_trainer.exact.contractions.int16_matrices import SLACK
@@ -16,25 +16,38 @@ from tiny_agent_trainer.exact.kernels.dot_block import COLUMNS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairedImage:
-    """A padded, packed image whose samples are interleaved in pairs, in panels of channels.
+class PairedLayout:
+    """How an image lies whose samples are interleaved in pairs, in panels of channels.
 
     In a panel channels are innermost; then come places, or pairs where these are more than the
     places of a line: the contracted axis is read in runs, and long ones are read faster.
 
     Attributes:
-        values: int16, flat.
         size: Padded.
+        border: Where the first value stands.
         pairs: Of samples.
-        channels: Of a panel.
+        panels, channels: Of one panel.
         are_pairs_inside: Whether the pairs of a place lie side by side.
     """
 
-    values: npt.NDArray[np.int16]
     size: Triple
+    border: Triple
     pairs: int
+    panels: int
     channels: int
     are_pairs_inside: bool
+
+    @property
+    def values(self) -> int:
+        """Of the whole image."""
+        return self.panels * self.pairs * count(self.size) * self.channels * 2
+
+    def view(self, packed: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Pairs of values as (panels, pairs, D, H, W, channels)."""
+        if self.are_pairs_inside:
+            shape = (self.panels, *self.size, self.pairs, self.channels)
+            return packed.reshape(shape).transpose(0, 4, 1, 2, 3, 5)
+        return packed.reshape(self.panels, self.pairs, *self.size, self.channels)
 
     @property
     def pair_step(self) -> int:
@@ -82,48 +95,49 @@ class Runs:
 
 
 def pack_image(
-    x: torch.Tensor, exponents_N: blocks.Exponents, size: Triple, border: Triple
-) -> npt.NDArray[np.int16]:
-    """A padded image (N, D, H, W, C), each sample on its grid, flat."""
+    x: torch.Tensor, size: Triple, border: Triple, what: str
+) -> tuple[npt.NDArray[np.int16], blocks.Powers]:
+    """(N, D, H, W, C) padded, each sample on its grid, flat; and what integers stand for."""
     x_NDHWC = grids.as_float32(x)
-    samples, channels = len(x_NDHWC), x_NDHWC.shape[-1]
-    values = np.zeros(samples * count(size) * channels + SLACK, np.int16)
+    samples, depth, height, _, channels = x_NDHWC.shape
+    values = np.empty(samples * count(size) * channels + SLACK, np.int16)
     packed = values[:-SLACK].reshape(samples, *size, channels)
-    scale = blocks.scales(exponents_N)
-    threads.run(pack.pack_places, samples, x_NDHWC, scale, np.array(border), packed)
-    return values
+    powers = blocks.packed(
+        pack.pack_places, x_NDHWC.reshape(samples, -1, 1), values, samples * depth * height,
+        x_NDHWC, np.array(border), packed, shape=(samples,), what=what,
+    )  # fmt: skip
+    return values, powers
 
 
-def pack_pairs(
-    x: torch.Tensor,
-    exponents_C: blocks.Exponents,
-    shape: Geometry,
-    padding: Triple | None,
-    panel: int,
-) -> PairedImage:
-    """The padded input of a convolution, or without padding its output, in pairs of samples.
+def layout_of_pairs(
+    shape: Geometry, channels: int, size: Triple, border: Triple, panel: int
+) -> PairedLayout:
+    """Of the padded input of a convolution, or of its output.
 
     Channels lie in panels of so many; where a panel would hold channels of two groups, or no block
     would be whole, all channels are in one.
     """
-    x_NDHWC = grids.as_float32(x)
-    samples, *unpadded, channels = x_NDHWC.shape
-    size = shape.padded if padding else (unpadded[0], unpadded[1], unpadded[2])
-    pairs = -(-samples // 2)
+    pairs = -(-shape.samples // 2)
     inside = pairs > shape.out[2] and shape.inputs > COLUMNS  # few channels run on into the taps
     groups = shape.groups
     fits = channels // groups % COLUMNS == 0 if groups > 1 else channels > COLUMNS
     width = panel if fits else channels
-    panels = -(-channels // width)
-    values = np.zeros(panels * pairs * count(size) * width * 2 + SLACK, np.int16)
-    packed = values[:-SLACK].view(np.int32)
-    if inside:
-        packed = packed.reshape(panels, *size, pairs, width).transpose(0, 4, 1, 2, 3, 5)
-    else:
-        packed = packed.reshape(panels, pairs, *size, width)
-    border = np.array(padding or (0, 0, 0))
-    scale = blocks.scales(exponents_C)
-    threads.run(pack.pack_pairs, pairs * x_NDHWC.shape[1], x_NDHWC, scale, border, packed)
-    return PairedImage(
-        values=values, size=size, pairs=pairs, channels=width, are_pairs_inside=inside
-    )
+    return PairedLayout(
+        size=size, border=border, pairs=pairs, panels=-(-channels // width), channels=width,
+        are_pairs_inside=inside,
+    )  # fmt: skip
+
+
+def pack_pairs(
+    x: torch.Tensor, layout: PairedLayout, what: str
+) -> tuple[npt.NDArray[np.int16], blocks.Powers]:
+    """(N, D, H, W, C), each channel on its grid, flat; and what integers stand for."""
+    x_NDHWC = grids.as_float32(x)
+    _, depth, height, _, channels = x_NDHWC.shape
+    values = np.empty(layout.values + SLACK, np.int16)
+    powers = blocks.packed(
+        pack.pack_pairs, x_NDHWC.reshape(1, -1, channels), values, layout.pairs * depth * height,
+        x_NDHWC, np.array(layout.border), layout.view(values[:-SLACK].view(np.int32)),
+        shape=(channels,), what=what,
+    )  # fmt: skip
+    return values, powers

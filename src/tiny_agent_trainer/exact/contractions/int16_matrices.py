@@ -42,14 +42,14 @@ class Packed:
         batch: Values from one batch to the next.
         step: From one pair of the contracted axis to the next.
         places: Offsets of rows on the left, of panels on the right.
-        exponents: Of rows or columns, batch after batch.
+        powers: What an integer stands for, of rows or columns, batch after batch.
     """
 
     values: npt.NDArray[np.int16]
     batch: int
     step: int
     places: npt.NDArray[np.int64]
-    exponents: blocks.Exponents
+    powers: blocks.Powers
 
 
 def multiply(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -70,7 +70,7 @@ def multiply(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None)
         a.values, a.places, batch * a.batch, a.step,
         b.values, b.places, batch * b.batch, b.step,
         segments * a.step, segments * b.step, pairs,
-        blocks.powers(a.exponents), batch * rows, blocks.powers(b.exponents), batch * columns,
+        a.powers, batch * rows, 1, b.powers, batch * columns,
         contract.column_bounds(columns), blocks.bias_of(bias, batches * columns),
         grids.as_float32(out).reshape(-1), np.arange(rows) * columns, batch * rows * columns,
     )  # fmt: skip
@@ -85,10 +85,10 @@ def _pack_left(left: torch.Tensor) -> Packed:
         row = np.arange(rows)
         places = panels.places[row // LEFT_PANEL] + 2 * (row % LEFT_PANEL)
         return replace(panels, places=places)
-    values, exponents = _pack_rows(left, "the left operand")
+    values, powers = _pack_rows(left, "the left operand")
     length = 2 * pairs_of(depth)
     places = np.arange(rows) * length
-    return Packed(values=values, batch=rows * length, step=2, places=places, exponents=exponents)
+    return Packed(values=values, batch=rows * length, step=2, places=places, powers=powers)
 
 
 def _pack_right(right: torch.Tensor) -> Packed:
@@ -96,50 +96,54 @@ def _pack_right(right: torch.Tensor) -> Packed:
     if right.stride(1) != 1 or right.stride(2) == 1:
         return _pack_row_pairs(right, COLUMNS, "the right operand")
     batches, depth, columns = right.shape
-    rows, exponents = _pack_rows(right.transpose(1, 2), "the right operand")
+    rows, powers = _pack_rows(right.transpose(1, 2), "the right operand")
     panels, filled = -(-columns // COLUMNS), pairs_of(depth)
     stride = filled * 2 * COLUMNS
     values = np.zeros(batches * panels * stride + SLACK, np.int16)
     packed = values[:-SLACK].view(np.int32).reshape(batches, panels, filled, COLUMNS)
     pairs_BNP = rows[:-SLACK].view(np.int32).reshape(batches, columns, filled)
     threads.run(pack.transpose_pairs, batches * panels, pairs_BNP, packed)
-    return _panels(values, panels, stride, exponents)
+    return _panels(values, panels, stride, powers)
 
 
-def _pack_rows(x: torch.Tensor, what: str) -> tuple[npt.NDArray[np.int16], blocks.Exponents]:
-    """Of (B, R, K): rows one after another, filled up to whole pairs; and their exponents."""
+def _pack_rows(x: torch.Tensor, what: str) -> tuple[npt.NDArray[np.int16], blocks.Powers]:
+    """Of (B, R, K): rows one after another, filled up to whole pairs; what integers stand for."""
     x_RK = grids.as_float32(copies.contiguous(x)).reshape(-1, x.shape[2])
-    exponents = blocks.of_rows(x_RK, what)
     length = 2 * pairs_of(x.shape[2])
-    values = np.zeros(len(x_RK) * length + SLACK, np.int16)
-    packed = values[:-SLACK].reshape(len(x_RK), length)
-    threads.run(pack.pack_rows, len(x_RK), x_RK, blocks.scales(exponents), packed)
-    return values, exponents
+    values = np.empty(len(x_RK) * length + SLACK, np.int16)
+    powers, faults = np.empty(len(x_RK)), np.empty(len(x_RK), np.bool_)
+    threads.run(
+        pack.pack_rows, len(x_RK), x_RK, grids.CONTRACTION_BITS, grids.CONTRACTION_FLOOR, powers,
+        faults, values[:-SLACK].reshape(len(x_RK), length),
+    )  # fmt: skip
+    if faults.any():
+        raise grids.not_finite(what)
+    return values, powers
 
 
 def _pack_row_pairs(x: torch.Tensor, width: int, what: str) -> Packed:
     """Of (B, K, C), columns innermost, in panels of so many columns."""
     batches, depth, columns = x.shape
     x_BKC = grids.as_float32(copies.contiguous(x))
-    exponents_BC = blocks.of_columns(x_BKC, what)
     panels, filled = -(-columns // width), pairs_of(depth)
     stride = filled * 2 * width
-    values = np.zeros(batches * panels * stride + SLACK, np.int16)
-    pairs_of_values = values[: batches * panels * stride].view(np.int32)
-    packed = pairs_of_values.reshape(batches, panels, filled, width)
-    pairs = batches * -(-depth // 2)
-    threads.run(pack.pack_row_pairs, pairs, x_BKC, blocks.scales(exponents_BC), packed)
-    return _panels(values, panels, stride, exponents_BC.reshape(-1), width)
+    values = np.empty(batches * panels * stride + SLACK, np.int16)
+    packed = values[:-SLACK].view(np.int32).reshape(batches, panels, filled, width)
+    powers = blocks.packed(
+        pack.pack_row_pairs, x_BKC, values, batches * -(-depth // 2), x_BKC, packed,
+        shape=(batches, columns), what=what,
+    )  # fmt: skip
+    return _panels(values, panels, stride, powers.reshape(-1), width)
 
 
 def _panels(
     values: npt.NDArray[np.int16],
     panels: int,
     stride: int,
-    exponents: blocks.Exponents,
+    powers: blocks.Powers,
     width: int = COLUMNS,
 ) -> Packed:
     places = np.arange(panels) * stride
     return Packed(
-        values=values, batch=panels * stride, step=2 * width, places=places, exponents=exponents
+        values=values, batch=panels * stride, step=2 * width, places=places, powers=powers
     )

@@ -14,13 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tiny_agent_trainer.exact.contractions.geometry import Geometry, Triple, count
+from tiny_agent_trainer.exact.contractions.geometry import KEPT, Geometry, Triple, count
+from tiny_agent_trainer.exact.kernels.contract import column_bounds
 from tiny_agent_trainer.exact.kernels.dot_block import COLUMNS
 
 Offsets = npt.NDArray[np.int64]
-
-_KEPT = 1024
-"""Plans of so many shapes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +41,7 @@ class Taps:
         return all(b - a == 1 for a, b in itertools.pairwise(self.places))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Phase:
     """A convolution of a packed image with some taps of a weight (groups, outputs, inputs, ...).
 
@@ -51,7 +49,9 @@ class Phase:
         rows, out_rows: Where each row begins in the image, and in the result.
         segments: Of the contracted axis, in the image.
         pairs: Of one segment.
+        groups: Of channels.
         depth, columns: Contracted and other channels of a group.
+        weight_shape, weight_taps: For `blocks.packed`.
         weight_steps: From group to group, along the contracted channels, along the columns.
         taps_T3: For `pack.pack_panels`.
     """
@@ -60,25 +60,42 @@ class Phase:
     out_rows: Offsets
     segments: Offsets
     pairs: int
+    groups: int
     depth: int
     columns: int
+    weight_shape: Triple
+    weight_taps: int
     weight_steps: Offsets
     taps_T3: Offsets
 
-    @property
+    @functools.cached_property
     def panels(self) -> int:
         """Of one group."""
         return -(-self.columns // COLUMNS)
 
-    @property
+    @functools.cached_property
     def panel_stride(self) -> int:
         """Values of a packed panel."""
-        return len(self.segments) * self.segment_stride
+        return len(self.segments) * self.pairs * 2 * COLUMNS
 
-    @property
-    def segment_stride(self) -> int:
-        """Values of a segment of a packed panel."""
-        return self.pairs * 2 * COLUMNS
+    @functools.cached_property
+    def panel_places(self) -> Offsets:
+        """Where the panels of a group begin."""
+        return np.arange(self.panels) * self.panel_stride
+
+    @functools.cached_property
+    def panel_segments(self) -> Offsets:
+        """Where the segments of a panel begin."""
+        return np.arange(len(self.segments)) * (self.pairs * 2 * COLUMNS)
+
+    @functools.cached_property
+    def bounds(self) -> Offsets:
+        """Columns of each panel."""
+        return column_bounds(self.columns)
+
+    def by_group(self, step: int) -> Offsets:
+        """Where each group begins, so far apart."""
+        return steps_of(self.groups, step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +112,13 @@ class InputGradient:
     phases: tuple[Phase, ...]
 
 
-@functools.lru_cache(maxsize=_KEPT)
+@functools.lru_cache(maxsize=KEPT)
+def steps_of(number: int, step: int) -> Offsets:
+    """So many offsets, so far apart, from 0."""
+    return np.arange(number) * step
+
+
+@functools.lru_cache(maxsize=KEPT)
 def plan_forward(shape: Geometry) -> Phase:
     """The one phase of a convolution, whose image is the padded input."""
     taps = tuple(
@@ -111,11 +134,13 @@ def plan_forward(shape: Geometry) -> Phase:
         out_rows=places(shape.samples, shape.out, shape.out, (1, 1, 1), (0, 0, 0), shape.outputs),
         depth=shape.group_inputs,
         columns=shape.group_outputs,
+        weight_shape=(shape.outputs, shape.group_inputs * volume, 1),
+        weight_taps=1,
         weight_steps=(volume, shape.group_inputs * volume),
     )
 
 
-@functools.lru_cache(maxsize=_KEPT)
+@functools.lru_cache(maxsize=KEPT)
 def plan_input_gradient(shape: Geometry) -> InputGradient:
     """The phases of an input gradient, whose image is the padded gradient of the output."""
     size, border = _gradient_border(shape)
@@ -136,6 +161,8 @@ def plan_input_gradient(shape: Geometry) -> InputGradient:
             ),
             depth=shape.group_outputs,
             columns=shape.group_inputs,
+            weight_shape=(shape.groups, shape.group_outputs, shape.group_inputs * volume),
+            weight_taps=volume,
             weight_steps=(shape.group_inputs * volume, volume),
         )
         phases.append(phase)
@@ -151,6 +178,8 @@ def _phase(
     out_rows: Offsets,
     depth: int,
     columns: int,
+    weight_shape: Triple,
+    weight_taps: int,
     weight_steps: tuple[int, int],
 ) -> Phase:
     step = depth * shape.groups
@@ -167,8 +196,11 @@ def _phase(
         out_rows=out_rows,
         segments=np.array(segments),
         pairs=-(-run * depth // 2),
+        groups=shape.groups,
         depth=depth,
         columns=columns,
+        weight_shape=weight_shape,
+        weight_taps=weight_taps,
         weight_steps=np.array([group_step, *weight_steps]),
         taps_T3=_taps_in_weight(shape, taps, run, depth),
     )
@@ -211,7 +243,7 @@ def _gradient_border(shape: Geometry) -> tuple[Triple, Triple]:
     return (size[0], size[1], size[2]), (border[0], border[1], border[2])
 
 
-@functools.lru_cache(maxsize=_KEPT)
+@functools.lru_cache(maxsize=KEPT)
 def places(
     samples: int, number: Triple, size: Triple, stride: Triple, first: Triple, channels: int
 ) -> Offsets:

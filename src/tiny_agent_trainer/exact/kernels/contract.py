@@ -80,6 +80,7 @@ def contract(
     pairs: int,
     row_power_M: Any,
     row_power_batch_B: Any,
+    rows_of_power: int,
     column_power_N: Any,
     column_power_batch_B: Any,
     column_bounds_P2: Any,
@@ -100,6 +101,7 @@ def contract(
         left_segments_S, right_segments_S: Offsets of the pieces of the contracted axis.
         pairs: Of one segment.
         row_power_M: float64 powers of two; those of batch b begin at row_power_batch[b].
+        rows_of_power: Rows that share one.
         column_power_N: The same for columns.
         column_bounds_P2: The columns of each panel, first and behind the last.
         bias_N: float32, indexed like `column_power_N`, added with a rounding of its own.
@@ -126,7 +128,7 @@ def contract(
         for row in range(rows_of_task):
             chosen = min(first + row, row_count - 1)
             places[row] = left_batch_B[batch] + left_rows_M[chosen]
-            row_powers[row] = row_power_M[row_power_batch_B[batch] + chosen]
+            row_powers[row] = row_power_M[row_power_batch_B[batch] + chosen // rows_of_power]
             targets[row] = out_batch_B[batch] + out_rows_M[chosen]
         for segment in range(0, max(segments, 1), at_once):
             for panel in range(first_panel, last_panel):

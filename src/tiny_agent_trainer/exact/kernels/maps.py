@@ -19,6 +19,10 @@ from tiny_agent_trainer.exact.kernels.functions import merged
 
 Kernel: TypeAlias = Callable[..., None]
 
+_BLOCK: Final = 1024
+"""Results that wait until they replace what they were made of: where a function may return its
+argument, LLVM would jump over single stores instead of computing several elements at once."""
+
 
 def function(*_: Any) -> Any:
     """What a kernel applies; bound anew in every kernel."""
@@ -53,8 +57,13 @@ def _map_three(
 
 
 def _map_in_place(start: int, stop: int, x_N: Any, parameters: Any) -> None:
-    for place in range(np.uint64(start), np.uint64(stop)):
-        x_N[place] = function(number(x_N[place]), *parameters)
+    block = np.empty(_BLOCK, x_N.dtype)
+    for first in range(start, stop, _BLOCK):
+        begin, count = np.uint64(first), np.uint64(min(_BLOCK, stop - first))
+        for place in range(count):
+            block[place] = function(number(x_N[begin + place]), *parameters)
+        for place in range(count):
+            x_N[begin + place] = block[place]
 
 
 def _map_into(start: int, stop: int, x_N: Any, y_N: Any, parameters: Any) -> None:
@@ -86,9 +95,7 @@ def kernel_into(applied: Callable[..., Any]) -> Kernel:
 
 
 def _made(loop: Any, applied: Callable[..., Any], *, is_wide: bool) -> Kernel:
-    names = {
-        "__name__": __name__,
-        "np": np,
+    names = globals() | {
         "function": applied,
         "number": np.float64 if is_wide else _as_it_is,
     }

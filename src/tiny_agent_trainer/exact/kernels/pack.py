@@ -5,6 +5,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from tiny_agent_trainer.exact.kernels.blocks import (
+    NOT_FINITE,
+    exponent_of,
+    power_as_float32,
+    power_as_float64,
+)
 from tiny_agent_trainer.exact.kernels.compiler import bits_of_float32, inlined, kernel
 from tiny_agent_trainer.exact.kernels.dot_block import COLUMNS, address
 from tiny_agent_trainer.exact.kernels.instruction_sets import LEFT_PANEL
@@ -29,24 +35,52 @@ def quantise(x: Any, scale: Any) -> Any:
 
 
 @kernel
-def pack_rows(start: int, stop: int, x_RK: Any, scale_R: Any, packed_RK: Any) -> None:
-    """Rows, each on its grid; the contracted axis lies along the row."""
+def pack_rows(
+    start: int,
+    stop: int,
+    x_RK: Any,
+    bits: int,
+    floor: int,
+    power_R: Any,
+    fault_R: Any,
+    packed_RK: Any,
+) -> None:
+    """Rows, each scanned and put on its grid at once; the contracted axis lies along the row.
+
+    Args:
+        start, stop: Rows.
+        x_RK: float32.
+        bits: Significant bits of an operand.
+        floor: Smallest exponent.
+        power_R: float64; what an integer stands for.
+        fault_R: bool; whether a row holds NaN or infinity.
+        packed_RK: int16, in longer rows, which are filled up with zeros.
+    """
+    columns = x_RK.shape[1]
+    bits_RK = x_RK.view(np.int32)
     for row in range(start, stop):
-        scale = scale_R[row]
-        for k in range(x_RK.shape[1]):
+        found = np.int32(0)
+        for k in range(np.uint64(columns)):
+            found = max(found, bits_RK[row, k] & np.int32(0x7FFFFFFF))
+        fault_R[row] = found >= NOT_FINITE
+        exponent = exponent_of(min(found, NOT_FINITE - np.int32(1)), floor)
+        power_R[row] = power_as_float64(exponent - (bits - 1))
+        scale = power_as_float32(bits - 1 - exponent)
+        for k in range(np.uint64(columns)):
             packed_RK[row, k] = quantise(x_RK[row, k], scale)
+        packed_RK[row, columns:] = 0
 
 
 @kernel
 def pack_panels(
     start: int,
     stop: int,
+    scale_BN: Any,
     x: Any,
     strides: Any,
     taps_T3: Any,
     depth: int,
     pairs: int,
-    scale_BN: Any,
     panel_stride: int,
     packed: Any,
 ) -> None:
@@ -54,13 +88,13 @@ def pack_panels(
 
     Args:
         start, stop: Panels, counted through all batches.
+        scale_BN: float32.
         x: float32, flat.
         strides: int64 (3,): of batches, of the contracted axis, of columns.
         taps_T3: int64: offset of a tap in `x`, its segment, and its place there, in contracted
             values; taps of one segment lie one after another along the contracted axis.
         depth: Contracted values of a tap.
         pairs: Of one segment.
-        scale_BN: float32.
         panel_stride: From panel to panel, in values.
         packed: int16, flat, zero where nothing is written.
     """
@@ -104,13 +138,12 @@ def transpose_pairs(start: int, stop: int, pairs_BNP: Any, packed_BQPC: Any) -> 
 
 
 @kernel
-def pack_row_pairs(start: int, stop: int, x_BKC: Any, scale_BC: Any, packed_BNPC: Any) -> None:
+def pack_row_pairs(start: int, stop: int, scale_BC: Any, x_BKC: Any, packed_BNPC: Any) -> None:
     """Panels of columns, in each pairs of rows interleaved; an odd last row meets zeros.
 
     Args:
         start, stop: Pairs, counted through all batches.
-        x_BKC: float32.
-        scale_BC: float32, filled up to a multiple of COLUMNS.
+        scale_BC, x_BKC: float32.
         packed_BNPC: A pair of int16 in each int32, zero at first; N panels of COLUMNS columns or
             LEFT_PANEL, at least as many pairs P as there are.
     """
@@ -140,38 +173,36 @@ def pack_row_pairs(start: int, stop: int, x_BKC: Any, scale_BC: Any, packed_BNPC
 
 @kernel
 def pack_places(
-    start: int, stop: int, x_NDHWC: Any, scale_N: Any, offset_D: Any, packed_NDHWC: Any
+    start: int, stop: int, scale_N: Any, x_NDHWC: Any, offset_D: Any, packed_NDHWC: Any
 ) -> None:
     """Samples, each on its grid, into the middle of zeros; channels innermost.
 
     Args:
-        start, stop: Samples.
-        x_NDHWC: float32.
-        scale_N: float32.
+        start, stop: Lines of all samples, (N, D, H).
+        scale_N, x_NDHWC: float32.
         offset_D: int64 (3,): where the first value stands in the padded array.
-        packed_NDHWC: int16, larger in D, H and W.
+        packed_NDHWC: int16, zero at first, larger in D, H and W.
     """
     _, depth, height, width, channels = x_NDHWC.shape
-    for n in range(start, stop):
-        for d in range(depth):
-            for h in range(height):
-                for w in range(width):
-                    source_C = x_NDHWC[n, d, h, w]
-                    target_C = packed_NDHWC[n, d + offset_D[0], h + offset_D[1], w + offset_D[2]]
-                    for channel in range(channels):
-                        target_C[channel] = quantise(source_C[channel], scale_N[n])
+    for line in range(start, stop):
+        n, d, h = line // (depth * height), line // height % depth, line % height
+        scale = scale_N[n]
+        for w in range(width):
+            source_C = x_NDHWC[n, d, h, w]
+            target_C = packed_NDHWC[n, d + offset_D[0], h + offset_D[1], w + offset_D[2]]
+            for channel in range(np.uint64(channels)):
+                target_C[channel] = quantise(source_C[channel], scale)
 
 
 @kernel
 def pack_pairs(
-    start: int, stop: int, x_NDHWC: Any, scale_C: Any, offset_D: Any, packed_PNDHWC: Any
+    start: int, stop: int, scale_C: Any, x_NDHWC: Any, offset_D: Any, packed_PNDHWC: Any
 ) -> None:
     """Pairs of samples interleaved, each channel on its grid; an odd last sample meets zeros.
 
     Args:
-        start, stop: Planes, counted through all pairs of samples.
-        x_NDHWC: float32.
-        scale_C: float32.
+        start, stop: Lines of all pairs of samples, (P, D, H).
+        scale_C, x_NDHWC: float32.
         offset_D: int64 (3,): where the first value stands in the padded array.
         packed_PNDHWC: A pair of int16 in each int32, zero at first; panels of channels outermost,
             half the samples, larger in D, H and W.
@@ -181,27 +212,25 @@ def pack_pairs(
     panel_size = packed_PNDHWC.size // packed_PNDHWC.shape[0]
     apart = panel_size if panel_channels < min(COLUMNS, channels) else LEFT_PANEL
     whole = channels // COLUMNS * COLUMNS
-    for task in range(start, stop):
-        pair, d = task // depth, task % depth
+    for line in range(start, stop):
+        pair, d, h = line // (depth * height), line // height % depth, line % height
         kept = np.int32(-1 if 2 * pair + 1 < samples else 0)
-        first_HWC = x_NDHWC[2 * pair, d]
-        second_HWC = x_NDHWC[2 * pair + 1, d] if kept else first_HWC
-        packed_PHWC = packed_PNDHWC[:, pair, d + offset_D[0], offset_D[1] :, offset_D[2] :]
-        for h in range(height):
-            for w in range(width):
-                first_C, second_C = first_HWC[h, w], second_HWC[h, w]
-                for begin in range(0, whole, COLUMNS):
-                    panel, place = begin // panel_channels, begin % panel_channels
-                    pair_block(
-                        address(first_C, begin), address(second_C, begin),
-                        address(scale_C, begin), kept,
-                        address(packed_PHWC[panel, h, w], place), apart,
-                    )  # fmt: skip
-                for channel in range(whole, channels):
-                    panel, place = channel // panel_channels, channel % panel_channels
-                    packed_PHWC[panel, h, w, place] = _pair(
-                        first_C[channel], second_C[channel], scale_C[channel], kept
-                    )
+        first_WC = x_NDHWC[2 * pair, d, h]
+        second_WC = x_NDHWC[2 * pair + 1, d, h] if kept else first_WC
+        packed_PWC = packed_PNDHWC[:, pair, d + offset_D[0], h + offset_D[1], offset_D[2] :]
+        for w in range(width):
+            first_C, second_C = first_WC[w], second_WC[w]
+            for begin in range(0, whole, COLUMNS):
+                panel, place = begin // panel_channels, begin % panel_channels
+                pair_block(
+                    address(first_C, begin), address(second_C, begin), address(scale_C, begin),
+                    kept, address(packed_PWC[panel, w], place), apart,
+                )  # fmt: skip
+            for channel in range(whole, channels):
+                panel, place = channel // panel_channels, channel % panel_channels
+                packed_PWC[panel, w, place] = _pair(
+                    first_C[channel], second_C[channel], scale_C[channel], kept
+                )
 
 
 @inlined

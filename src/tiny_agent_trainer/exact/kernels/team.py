@@ -67,6 +67,21 @@ class Team:
         calls = [(counter, count, *arguments)] * min(self.threads, count)
         self._carry_out(kernel, calls)
 
+    def together(self, kernel: Callable[..., None], phases: int, *arguments: Any) -> None:
+        """Call `kernel(progress, *arguments)` on all threads; see `handing_out`.
+
+        It returns when the calling thread has: all tasks have then ended, whoever did them.
+        """
+        progress = np.zeros((phases, 2), np.int64)
+        done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        for _ in range(self.threads - 1):
+            self._waiting.put(_Call(kernel, (progress, *arguments), done))
+        try:
+            kernel(progress, *arguments)
+        finally:
+            while self._not_begun(done) is not None:
+                pass
+
     def visit(self, function: Callable[[int], None]) -> None:
         """Call `function(number)` once on each thread, the calling one last.
 

@@ -2,7 +2,6 @@
 """Batch, group and layer normalisation; torch composes instance norm of batch norm."""
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,19 +29,14 @@ def batch_norm(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Over all samples and places of a channel, or by the running statistics."""
     channels = x.shape[1]
-    if training:
-        mean, variance = normalisation.statistics(x, Pool())
-        _note_running(x, mean[0], variance[0], running_mean, running_var, momentum)
-    else:
-        mean, variance = _constants(running_mean, running_var)
-    centre = mean.astype(np.float32)
-    deviation = normalisation.inverse_deviation(variance, eps)
-    out = normalisation.normalised(
-        x, centre, deviation, _or_constant(weight, channels, 1), _or_constant(bias, channels, 0)
-    )
+    factor, shift = _or_constant(weight, channels, 1), _or_constant(bias, channels, 0)
     if not training:
+        mean, deviation = _constants(running_mean, running_var, eps)
+        out = normalisation.applied(x, mean, deviation, factor, shift)
         return out, x.new_empty(0), x.new_empty(0)
-    return out, torch.from_numpy(centre[0]), torch.from_numpy(deviation[0])
+    out, found = normalisation.normalised(x, factor, shift, Pool(), eps)
+    _note_running(found, running_mean, running_var, momentum)
+    return out, torch.from_numpy(found.mean), torch.from_numpy(found.deviation)
 
 
 @implements(aten._native_batch_norm_legit.no_stats)
@@ -73,14 +67,13 @@ def batch_norm_backward(
 ) -> Triple:
     """Gradients of input, weight and bias."""
     if train:
-        mean, deviation = (v.astype(np.float32) for v in _constants(save_mean, save_invstd))
+        mean, deviation = (grids.as_float32(_present(v)) for v in (save_mean, save_invstd))
     else:
-        statistics = _constants(running_mean, running_var)
-        mean = statistics[0].astype(np.float32)
-        deviation = normalisation.inverse_deviation(statistics[1], eps)
+        mean, deviation = _constants(running_mean, running_var, eps)
     factor = _or_constant(weight, x.shape[1], 1)
-    pool = Pool() if train else None
-    found = normalisation.gradients(gradient, x, mean, deviation, factor, pool)
+    found = normalisation.gradients(
+        gradient, x, mean, deviation, factor, Pool(), are_constant=not train
+    )
     return _masked(found, output_mask)
 
 
@@ -97,15 +90,12 @@ def group_norm(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Over the places and channels of a group of one sample."""
     del places
-    pool, cells = Pool(groups), (samples, channels)
-    mean, variance = normalisation.statistics(x, pool)
-    centre = mean.astype(np.float32)
-    deviation = normalisation.inverse_deviation(variance, eps)
-    out = normalisation.normalised(
-        x, pool.spread(centre, cells), pool.spread(deviation, cells),
-        _or_constant(weight, channels, 1), _or_constant(bias, channels, 0),
-    )  # fmt: skip
-    return out, torch.from_numpy(centre), torch.from_numpy(deviation)
+    factor, shift = _or_constant(weight, channels, 1), _or_constant(bias, channels, 0)
+    out, found = normalisation.normalised(x, factor, shift, Pool(groups), eps)
+    mean, deviation = (
+        torch.from_numpy(v).view(samples, groups) for v in (found.mean, found.deviation)
+    )
+    return out, mean, deviation
 
 
 @implements(aten.native_group_norm_backward.default)
@@ -122,11 +112,10 @@ def group_norm_backward(
     output_mask: list[bool],
 ) -> Triple:
     """Gradients of input, weight and bias."""
-    del places
-    pool = Pool(groups)
-    cells = [pool.spread(grids.as_float32(v), (samples, channels)) for v in (mean, rstd)]
+    del samples, places
+    centre, deviation = (grids.as_float32(v.contiguous()).reshape(-1) for v in (mean, rstd))
     factor = _or_constant(weight, channels, 1)
-    found = normalisation.gradients(gradient, x, cells[0], cells[1], factor, pool)
+    found = normalisation.gradients(gradient, x, centre, deviation, factor, Pool(groups))
     return _masked(found, output_mask)
 
 
@@ -190,35 +179,34 @@ def native_layer_norm_backward(
 
 
 def _note_running(
-    x: torch.Tensor,
-    mean: Any,
-    variance: Any,
+    found: normalisation.Statistics,
     running_mean: torch.Tensor | None,
     running_var: torch.Tensor | None,
     momentum: float,
 ) -> None:
     if running_mean is None or running_var is None:
         return
-    count = x.numel() // x.shape[1]
-    unbiased = variance * count / max(count - 1, 1)
-    for running, observed in ((running_mean, mean), (running_var, unbiased)):
+    for running, observed in ((running_mean, found.mean), (running_var, found.unbiased)):
         update = running_statistics.Update(
-            running=running,
-            observed=torch.from_numpy(observed.astype(np.float32)),
-            momentum=momentum,
+            running=running, observed=torch.from_numpy(observed), momentum=momentum
         )
         running_statistics.note(update)
 
 
 def _constants(
-    first: torch.Tensor | None, second: torch.Tensor | None
-) -> tuple[normalisation.Statistics, normalisation.Statistics]:
-    """Two vectors of channels as float64, (1, C); exact both ways."""
-    if first is None or second is None:
+    mean: torch.Tensor | None, variance: torch.Tensor | None, epsilon: float
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Running statistics as mean and 1 / sqrt(variance + epsilon), by channel."""
+    wide = grids.as_float32(_present(variance)).astype(np.float64)
+    deviation = (1.0 / np.sqrt(wide + epsilon)).astype(np.float32)
+    return grids.as_float32(_present(mean)), deviation
+
+
+def _present(statistics: torch.Tensor | None) -> torch.Tensor:
+    if statistics is None:
         message = "batch normalisation needs both statistics"
         raise ValueError(message)
-    arrays = [grids.as_float32(vector)[None].astype(np.float64) for vector in (first, second)]
-    return arrays[0], arrays[1]
+    return statistics.contiguous()
 
 
 def _as_rows(x: torch.Tensor, normalized_shape: list[int]) -> tuple[npt.NDArray[np.float32], int]:
