@@ -68,6 +68,48 @@ def test_numbers_get_the_loss_and_the_metric_of_numbers(tmp_path):
     assert config.data.labels.scheme == "regression"
 
 
+def run_for(made, tmp_path, epochs=2):
+    """The run that the configuration makes as it is, but shorter."""
+    made.config.write_text(made.config.read_text().replace("epochs = 20", f"epochs = {epochs}"))
+    arguments = ("--config", made.config, "--results", "results", "--quiet")
+    done = call(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (found,) = (tmp_path / "results").iterdir()
+    return found
+
+
+def test_grades_are_what_the_user_says_and_train(tmp_path):
+    root = write_folder(tmp_path / "data", count=60)
+    lines = ["image,grade", *(f"{i:03},{i % 3}" for i in range(60))]
+    (root / "labels.csv").write_text("\n".join(lines) + "\n")
+    done = call(
+        "init", "data", "--labels", "labels.csv", "--labels-as", "ordinal", "--output",
+        "made.toml", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    made = trainer_config.read_config(tmp_path / "made.toml").config
+    assert made.data.labels.classes == ("0", "1", "2")
+    assert (made.optimizer.loss.name, made.validator.metric) == (
+        "ordinal",
+        "quadratic_weighted_kappa",
+    )
+
+
+def test_rows_without_a_label_are_left_out_and_listed(tmp_path):
+    root = write_folder(tmp_path / "data", column="label")
+    table = root / "labels.csv"
+    lines = table.read_text().splitlines()
+    lines[5], lines[9] = "004,,26", "008, ,32"
+    table.write_text("\n".join(lines) + "\n")
+    made = begun(root, tmp_path)
+    assert len(made.listed) == 46
+    assert "2 of 48 rows are blank in it" in made.config.read_text()
+    summary = (run_for(made, tmp_path) / "run_summary.md").read_text()
+    assert "2 rows whose label is blank were left out: lines 6, 10." in summary
+    listed = (root / ".tiny-agent-trainer" / "unmatched.txt").read_text()
+    assert listed == "row without label: line 6: 004\nrow without label: line 10: 008\n"
+
+
 def test_the_fingerprint_counts_every_value_and_names_nobody(tmp_path):
     root = write_folder(tmp_path / "data", column="label")
     made = begun(root, tmp_path)

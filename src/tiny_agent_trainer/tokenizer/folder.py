@@ -80,7 +80,7 @@ class FolderReader:
         found = attach.attach(listing.items, table, self.options.labels, self._split_column())
         if self.options.labels.on_unmatched == "refuse":
             unmatched.require_none(found, root)
-        elif found.without_row or found.without_image:
+        if found.without_row or found.without_image or found.without_label:
             unmatched.write_list(found, root)
         looker = items.Looker(
             store=self.store,

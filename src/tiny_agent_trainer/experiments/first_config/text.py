@@ -12,6 +12,9 @@ _EDGE_2D: Final = 64
 _EDGE_3D: Final = 32
 _BATCH_SIZES: Final = (32, 16, 8, 4)
 _EPOCHS: Final = 20
+_LOSSES: Final = {
+    "regression": "mean_squared_error", "multilabel": "binary_cross_entropy", "ordinal": "ordinal",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,15 +125,15 @@ def _model(content: Content) -> Iterator[str]:
 
 
 def _selection(content: Content) -> Iterator[str]:
-    metric = "mae" if content.task == "regression" else "auroc" if content.is_ranked else "loss"
-    loss = {"regression": "mean_squared_error", "multilabel": "binary_cross_entropy"}
+    ranked = "auroc" if content.is_ranked else "loss"
+    metric = {"regression": "mae", "ordinal": "quadratic_weighted_kappa"}.get(content.task, ranked)
     yield "[validator]"
     if metric == "loss":
         yield "# AUROC is undefined here: a finding is there in all validation images or in none."
     yield f'metric = "{metric}"'
     yield ""
     yield "[optimizer.loss]"
-    yield f'name = "{loss.get(content.task, "cross_entropy")}"'
+    yield f'name = "{_LOSSES.get(content.task, "cross_entropy")}"'
 
 
 def _table(name: str, values: Mapping[str, Any]) -> Iterator[str]:
