@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 
+import dicom_files
 import numpy as np
 import pytest
 from PIL import Image
@@ -167,6 +168,57 @@ def test_images_of_two_types_are_refused_with_their_numbers(tmp_path):
         Image.fromarray(picture(i).astype(np.uint16) * 256).save(root / f"{i:03}.png")
     with pytest.raises(errors.DatasetError, match="4 of uint16, 44 of uint8"):
         begun(root, tmp_path)
+
+
+def test_photographs_beside_radiographs_are_brought_to_one_range_and_train(tmp_path):
+    root = write_folder(tmp_path / "data", column="label")
+    for i in range(0, 48, 3):
+        (root / f"{i:03}.png").unlink()
+        shown = {"WindowCenter": 128, "WindowWidth": 256, "VOILUTFunction": "LINEAR_EXACT"}
+        data = dicom_files.make(
+            picture(i).astype(np.uint16), Modality="DX", PatientID=None, **shown
+        )
+        (root / f"{i:03}.dcm").write_bytes(data)
+    made = begun(root, tmp_path)
+    assert trainer_config.read_config(made.config).config.tokenizer.intensity == "display"
+    assert "32 images of 8 bits stand beside 16 DICOM displays of 16" in made.config.read_text()
+    run = run_for(made, tmp_path)
+    assert '"intensity":"display"' in (run / "config.resolved.json").read_text()
+
+
+def write_pet(root, count=24):
+    """One slice per patient, hotter in every second one."""
+    root.mkdir()
+    dose = dicom_files.item(RadionuclideTotalDose="350000000", RadionuclideHalfLife="6586.2")
+    pet = {
+        "Modality": "PT", "Units": "BQML", "DecayCorrection": "ADMIN", "PatientWeight": "70",
+        "CorrectedImage": ["DECAY", "ATTN"], "RescaleSlope": "0.75",
+        "RadiopharmaceuticalInformationSequence": dicom_files.sequence(dose),
+    }  # fmt: skip
+    for i in range(count):
+        names = {
+            "PatientID": f"p{i}",
+            "SeriesInstanceUID": f"1.2.{i}",
+            "SOPInstanceUID": f"1.3.{i}",
+        }
+        pixels = picture(i).astype(np.int16) * 100
+        (root / f"{i:03}.dcm").write_bytes(dicom_files.make(pixels, **pet, **names))
+    lines = ["image,label", *(f"{i:03},{'ab'[i % 2]}" for i in range(count))]
+    (root / "labels.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def test_pet_trains_as_suv_without_a_line_of_code(tmp_path):
+    made = begun(write_pet(tmp_path / "data"), tmp_path)
+    config = trainer_config.read_config(made.config).config
+    assert (config.tokenizer.intensity, config.tokenizer.window) == ("window", (0, 20))
+    (kind,) = made.seen.kinds
+    assert kind.modality == "PT"
+    # 219 * 100 * 0.75 Bq/ml * 70000 g / 350 MBq = 3.285, of 20.
+    about = json.loads(made.fingerprint.read_text())
+    assert about["intensities"]["PT"]["largest"] == round(3.285 / 20 * 65535)
+    summary = (run_for(made, tmp_path) / "run_summary.md").read_text()
+    assert "24 of 24 images: standardised uptake values by body weight" in summary
 
 
 def test_folders_of_classes_need_no_table(tmp_path):

@@ -12,7 +12,8 @@ from tiny_agent_trainer.config import trainer_config
 from tiny_agent_trainer.config.data import FolderOptions, ImageFolderOptions
 from tiny_agent_trainer.config.images import ImagesOptions
 from tiny_agent_trainer.config.splits import FractionsOptions, SplitOptions
-from tiny_agent_trainer.experiments.first_config import dividing, fingerprint, survey, text
+from tiny_agent_trainer.config.tokenizer import TokenizerSection
+from tiny_agent_trainer.experiments.first_config import dividing, fingerprint, ranges, survey, text
 from tiny_agent_trainer.tokenizer import folder, image_folder, samples
 from tiny_agent_trainer.tokenizer.images import folder as images_folder
 from tiny_agent_trainer.tokenizer.images.image import Listing
@@ -55,6 +56,7 @@ class _Found:
     split: Mapping[str, Any]
     divide: dividing.Divide | None
     reasons: tuple[str, ...]
+    tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def begin(
@@ -91,7 +93,10 @@ def begin(
         if labels
         else _by_folders(root, listing, progress)
     )
-    _require_one_type(found.seen)
+    tokenizer, why = ranges.one_range(found.seen)
+    found = dataclasses.replace(
+        found, tokenizer={**found.tokenizer, **tokenizer}, reasons=(*found.reasons, *why)
+    )
     marks = found.dataset.marks or tuple(fingerprints.take_all(found.dataset.images))
     chosen = dividing.choose(found.dataset, marks, found.divide)
     if chosen.leaks and not allow_leaks:
@@ -126,21 +131,6 @@ def _require_new(output: Path) -> None:
         )
 
 
-def _require_one_type(seen: survey.Survey) -> None:
-    """Refuse images that cannot stand in one array, such as 8-bit PNG beside 16-bit displays."""
-    counts: dict[str, int] = {}
-    for kind, count in seen.kinds.items():
-        counts[kind.dtype] = counts.get(kind.dtype, 0) + count
-    if len(counts) > 1:
-        told = ", ".join(f"{counts[dtype]} of {dtype}" for dtype in sorted(counts))
-        raise errors.DatasetError(
-            where="the images",
-            expected="values of one type",
-            found=told,
-            remedy="keep them in folders of their own, with tables of their own",
-        )
-
-
 def _inside(root: Path, labels: str) -> str:
     """The table, relative to the root."""
     for path in (root / labels, Path(labels)):
@@ -172,14 +162,16 @@ def _labelled(
     if not listing.items:
         raise _no_images(root, listing)
     recognised = recognise.recognise(table, listing.items, wishes)
-    seen = survey.Survey()
+    tokenizer, why = ranges.of_modality(listing)
+    preparation = TokenizerSection.model_validate(tokenizer)
+    seen = survey.Survey(preparation)
     watched = seen.watch(listing)
     keys = {**recognised.values, "on_unmatched": "list"}
     options = FolderOptions.model_validate(
         {"reader": "folder", "root": str(root), "labels": keys, "on_refused": "list"}
         | ({"split": _column(recognised.split_column)} if recognised.split_column else {})
     )
-    reader = folder.FolderReader(options, progress, lambda *_: watched)
+    reader = folder.FolderReader(options, progress, lambda *_: watched, preparation)
     dataset = reader.read()
     unmatched = any("without a" in remark for remark in dataset.remarks)
     policy = {} if unmatched else {"on_unmatched": "refuse"}
@@ -192,7 +184,8 @@ def _labelled(
         labels={**keys, **policy},
         split=_column(recognised.split_column) if recognised.split_column else {},
         divide=None if recognised.split_column else _by_patient(dataset, root),
-        reasons=recognised.reasons,
+        reasons=(*recognised.reasons, *why),
+        tokenizer=tokenizer,
     )
 
 
@@ -268,6 +261,7 @@ def _content(found: _Found, chosen: dividing.Division, reasons: Sequence[str]) -
         labels=found.labels,
         split=text.split_keys(chosen.options) if chosen.options else found.split,
         shapes=[kind.shape for kind in found.seen.kinds],
+        tokenizer=found.tokenizer,
         task=dataset.task,
         is_ranked=is_ranked,
         num_training=sum(sample.split == "train" for sample in chosen.listed),

@@ -26,6 +26,7 @@ class Content:
         labels: Keys of `[data.labels]`; empty where folders are classes.
         split: Keys of `[data.split]`; empty where the data come divided.
         shapes: Of the stored images, channels last.
+        tokenizer: Keys of `[tokenizer]` that the images ask for, whatever their size.
         task: Kind of labels.
         is_ranked: Whether AUROC is defined on the validation split.
         num_training: Samples of the training split.
@@ -36,6 +37,7 @@ class Content:
     labels: Mapping[str, Any]
     split: Mapping[str, Any]
     shapes: Sequence[tuple[int, ...]]
+    tokenizer: Mapping[str, Any]
     task: str
     is_ranked: bool
     num_training: int
@@ -101,9 +103,9 @@ def _is_flat(content: Content) -> bool:
 def _tokenizer(content: Content) -> Iterator[str]:
     resize = _resize(content)
     wants_gray = len({shape[-1] for shape in content.shapes}) > 1
-    if not resize and not wants_gray:
+    if not resize and not wants_gray and not content.tokenizer:
         return
-    yield "[tokenizer]"
+    yield from _table("tokenizer", content.tokenizer)
     if resize:
         yield "# Every edge is brought to this length; a larger one shows more and takes longer."
         yield f"resize = {resize}"
