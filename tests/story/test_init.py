@@ -142,6 +142,38 @@ def test_equal_images_are_kept_in_one_split_by_choosing_another_division(tmp_pat
     assert not trainer_config.read_config(made.config).config.data.allow_leaks
 
 
+def test_many_copies_are_kept_in_one_split_and_the_configuration_runs(tmp_path):
+    root = write_folder(tmp_path / "data", count=60, column="label")
+    for i in range(30):
+        (root / f"{i + 30:03}.png").write_bytes((root / f"{i:03}.png").read_bytes())
+    made = begun(root, tmp_path)
+    config = trainer_config.read_config(made.config).config
+    assert config.data.split.keep_linked
+    assert not config.data.allow_leaks
+    assert len(made.linked) == 60
+    summary = (run_for(made, tmp_path) / "run_summary.md").read_text()
+    told = "60 patients share equal or nearly equal images with others; each of their 30 groups"
+    assert told in made.config.read_text()
+    assert told in summary
+
+
+def test_copies_in_folders_of_classes_are_kept_in_one_split_too(tmp_path):
+    root = tmp_path / "data"
+    for i in range(60):
+        place = root / ("sick", "well")[i % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture(i % 30)).save(place / f"{i}.png")
+    made = begun(root, tmp_path, labels="")
+    assert trainer_config.read_config(made.config).config.data.split.keep_linked
+    listed = {sample.key: sample.split for sample in made.listed}
+    run = run_for(made, tmp_path)
+    rows = json.loads((run / "data" / "manifest.json").read_text())["samples"]
+    counts = {
+        split: [row["split"] for row in rows].count(split) for split in ("train", "val", "test")
+    }
+    assert counts == {split: list(listed.values()).count(split) for split in counts}
+
+
 def test_leaks_that_no_division_avoids_are_not_allowed_in_silence(tmp_path):
     root = write_folder(tmp_path / "data", column="label")
     for i in range(2, 48, 2):

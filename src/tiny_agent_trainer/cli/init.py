@@ -83,7 +83,8 @@ def _print(begun: "Begun") -> None:
     table = Table("images", "modality", "size", "type", "spacing in mm", title_justify="left")
     for cells in _kinds(begun):
         table.add_row(*(Text(cell) for cell in cells))
-    splits = Table("split", "images", "patients", "per class", title_justify="left")
+    told = ("split", "images", "patients", "of them linked", "per class")
+    splits = Table(*told, title_justify="left")
     for cells in _splits(begun):
         splits.add_row(*(Text(cell, overflow="fold") for cell in cells))
     console = Console()
@@ -123,9 +124,10 @@ def _splits(begun: "Begun") -> list[tuple[str, ...]]:
     for split in ("train", "val", "test"):
         members = [sample for sample in begun.listed if sample.split == split]
         classes = fingerprint.class_counts(begun.dataset, members)
-        patients = len({sample.patient for sample in members})
+        patients = {sample.patient for sample in members}
+        joined = len(patients & begun.linked)
         shown = ", ".join(f"{name} {count}" for name, count in classes.items())
-        rows.append((split, str(len(members)), str(patients), shown))
+        rows.append((split, str(len(members)), str(len(patients)), str(joined), shown))
     return rows
 
 

@@ -11,14 +11,14 @@ from typing import Any, Final
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.data import FolderOptions
 from tiny_agent_trainer.config.images import ImagesOptions
-from tiny_agent_trainer.config.splits import ColumnOptions
+from tiny_agent_trainer.config.splits import ColumnOptions, FileOptions
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.tokenizer import places, samples
 from tiny_agent_trainer.tokenizer.cache import entry, items
 from tiny_agent_trainer.tokenizer.cache.store import Store
 from tiny_agent_trainer.tokenizer.images.image import Image, Listing, Refusal
 from tiny_agent_trainer.tokenizer.labels import attach, tables, unmatched
-from tiny_agent_trainer.tokenizer.leaks import fingerprints
+from tiny_agent_trainer.tokenizer.leaks import fingerprints, linked
 from tiny_agent_trainer.tokenizer.splits import division
 
 ListFolder = Callable[[Path, ImagesOptions, samples.Progress], Listing]
@@ -105,16 +105,18 @@ class FolderReader:
         remarks: tuple[str, ...],
     ) -> samples.Dataset:
         images = [one.labelled for one in seen]
+        marks = tuple(one.mark for one in seen)
+        patients = [image.patient for image in images]
+        links = self._links(patients, marks)
         undivided = division.Undivided(
             task=found.task,
             keys=[image.item.key for image in images],
-            patients=[image.patient for image in images],
+            patients=[links.units[patient] for patient in patients],
             labels=[image.label for image in images],
             pixel_digests=[one.mark.pixels for one in seen],
             named=[image.split for image in images],
         )
         splits = division.divide(undivided, self.options.split, root)
-        marks = tuple(one.mark for one in seen)
         files = {file.path: file for one in seen for file in one.files}
         return samples.Dataset(
             name="folder",
@@ -134,10 +136,15 @@ class FolderReader:
             images=prepared,
             files=(table.file, *files.values()),
             marks=marks,
-            remarks=remarks,
+            remarks=(*remarks, *links.remarks()),
             decoders=tuple(sorted({one.decoder for one in seen if one.decoder})),
             names_are_private=True,
         )
+
+    def _links(self, patients: Sequence[str], marks: Sequence[samples.Fingerprint]) -> linked.Links:
+        split = self.options.split
+        keeps_linked = not isinstance(split, ColumnOptions | FileOptions) and split.keep_linked
+        return linked.link(patients, marks) if keeps_linked else linked.unlinked(patients)
 
     def _look_at_all(
         self, looker: items.Looker, images: Sequence[attach.Labelled]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from tiny_agent_trainer import canonical
-from tiny_agent_trainer.config.splits import SplitOptions
+from tiny_agent_trainer.config.splits import LinkedSplitOptions
 
 _EDGE_2D: Final = 64
 _EDGE_3D: Final = 32
@@ -64,12 +64,13 @@ def _printable(reason: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
-def split_keys(options: SplitOptions) -> dict[str, Any]:
+def split_keys(options: LinkedSplitOptions) -> dict[str, Any]:
     """Keys of `[data.split]` for a division by fractions."""
     return {
         "seed": options.seed,
         "validation_fraction": options.validation_fraction,
         "test_fraction": options.test_fraction,
+        **({"keep_linked": True} if options.keep_linked else {}),
     }
 
 
