@@ -185,6 +185,25 @@ def test_leaks_that_no_division_avoids_are_not_allowed_in_silence(tmp_path):
     assert trainer_config.read_config(made.config).config.data.allow_leaks
 
 
+def test_the_division_of_a_run_is_one_that_other_configurations_can_use(tmp_path):
+    root = write_folder(tmp_path / "data", column="label")
+    made = begun(root, tmp_path)
+    first = run_for(made, tmp_path, epochs=1)
+    (split,) = (root / ".tiny-agent-trainer").glob("split_*.json")
+    told = f'method = "file", path = ".tiny-agent-trainer/{split.name}"'
+    assert told in (first / "observed" / "log.txt").read_text()
+    before, _, after = made.config.read_text().partition("[data.split]\n")
+    other = tmp_path / "other.toml"
+    keys = f'[data.split]\nmethod = "file"\npath = ".tiny-agent-trainer/{split.name}"\n\n'
+    other.write_text(before + keys + after.partition("\n\n")[2])
+    assert trainer_config.read_config(other).config.data.split.method == "file"
+    done = call("--config", other, "--results", "others", "--quiet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (second,) = (tmp_path / "others").iterdir()
+    manifests = [(run / "data" / "manifest.json").read_bytes() for run in (first, second)]
+    assert manifests[0] == manifests[1]
+
+
 def test_what_cannot_be_read_is_told_and_left_out(tmp_path):
     root = write_folder(tmp_path / "data", column="label")
     (root / "broken.png").write_bytes(b"no image")
