@@ -137,6 +137,7 @@ class FolderReader:
             files=(table.file, *files.values()),
             marks=marks,
             remarks=(*remarks, *links.remarks()),
+            plane_ratios=tuple(one.plane_ratio for one in seen),
             decoders=tuple(sorted({one.decoder for one in seen if one.decoder})),
             names_are_private=True,
         )
@@ -180,6 +181,7 @@ class _Seen:
     files: tuple[samples.SourceFile, ...]
     remarks: tuple[str, ...]
     decoder: str
+    plane_ratio: float
 
 
 def _look_at(looker: items.Looker, labelled: attach.Labelled) -> _Seen:
@@ -193,6 +195,7 @@ def _look_at(looker: items.Looker, labelled: attach.Labelled) -> _Seen:
         files=seen.files,
         remarks=tuple(facts["remarks"]),
         decoder=facts["decoder"],
+        plane_ratio=float(facts[items.PLANE_RATIO]),
     )
 
 
@@ -205,7 +208,7 @@ def _note(image: Image) -> entry.Facts:
     }
 
 
-_NOTER: Final = items.Noter(name="fingerprint-v1", note=_note)
+_NOTER: Final = items.Noter(name="fingerprint-v2", note=_note)
 
 
 def _common_dims(seen: Sequence[_Seen]) -> int:
