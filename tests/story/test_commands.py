@@ -113,6 +113,8 @@ def test_show_list_and_chronicle_tell_of_the_run(trained: Path) -> None:
     assert "A private name" in shown.stdout
     listed = call("list", "--results", trained.parent, COLUMNS="200")
     assert trained.name in listed.stdout
+    values = json.loads((trained / "metrics.json").read_text())["splits"]["test"]["metrics"]
+    assert f"AUROC {values['auroc']['value']:.4f}" in listed.stdout
     exported = call("chronicle", "export", trained, "--format", "jsonl")
     phases = [json.loads(line)["phase"] for line in exported.stdout.splitlines()]
     assert phases.count("validation") == 2

@@ -13,6 +13,7 @@ import plain_folder
 import pytest
 
 from tiny_agent_trainer import errors
+from tiny_agent_trainer.cli import listing
 from tiny_agent_trainer.experiments.run import run_experiment
 from tiny_agent_trainer.experiments.run_directory.integrity import require_sound
 from tiny_agent_trainer.meta import chronicle_reader
@@ -120,6 +121,14 @@ def test_unknown_labels_are_blank_in_predictions_and_counted_in_the_report(train
         counts = ("true_positives", "false_positives", "false_negatives", "true_negatives")
         assert sum(classes[name][count] for count in counts) == len(known)
     assert "Unknown labels of the test split" in (finished.path / "run_summary.md").read_text()
+
+
+def test_the_list_shows_the_metric_that_chose_the_epoch(train, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    finished = train(config("regression"))
+    value = metrics_of(finished)["splits"]["test"]["metrics"]["mae"]["value"]
+    listing.list_runs(finished.path.parent)
+    assert f"Mean absolute error {value:.4f}" in capsys.readouterr().out
 
 
 def test_estimates_are_in_the_unit_of_the_target(train):

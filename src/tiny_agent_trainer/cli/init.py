@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`tiny-agent-trainer init FOLDER`."""
 
+import enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -10,6 +11,14 @@ if TYPE_CHECKING:
     from tiny_agent_trainer.experiments.first_config.begin import Begun
 
 _SHOWN: Final = 20
+
+
+class LabelsAs(enum.Enum):
+    """What the values of a label column are."""
+
+    CLASSES = "classes"
+    ORDINAL = "ordinal"
+    REGRESSION = "regression"
 
 
 def init(
@@ -23,6 +32,10 @@ def init(
     ] = None,
     label_column: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Column of the label; repeatable.")
+    ] = None,
+    labels_as: Annotated[
+        LabelsAs | None,
+        typer.Option(help="What one label column holds (default: told by its values)."),
     ] = None,
     id_column: Annotated[str, typer.Option(metavar="NAME", help="Column of the image.")] = "",
     patient_column: Annotated[
@@ -41,7 +54,10 @@ def init(
 
     begin.require_text(folder)
     wishes = recognise.Wishes(
-        labels=tuple(label_column or ()), id=id_column, patient=patient_column
+        labels=tuple(label_column or ()),
+        labels_as=labels_as.value if labels_as else "",
+        id=id_column,
+        patient=patient_column,
     )
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -67,7 +83,8 @@ def _print(begun: "Begun") -> None:
     table = Table("images", "modality", "size", "type", "spacing in mm", title_justify="left")
     for cells in _kinds(begun):
         table.add_row(*(Text(cell) for cell in cells))
-    splits = Table("split", "images", "patients", "per class", title_justify="left")
+    told = ("split", "images", "patients", "of them linked", "per class")
+    splits = Table(*told, title_justify="left")
     for cells in _splits(begun):
         splits.add_row(*(Text(cell, overflow="fold") for cell in cells))
     console = Console()
@@ -107,9 +124,10 @@ def _splits(begun: "Begun") -> list[tuple[str, ...]]:
     for split in ("train", "val", "test"):
         members = [sample for sample in begun.listed if sample.split == split]
         classes = fingerprint.class_counts(begun.dataset, members)
-        patients = len({sample.patient for sample in members})
+        patients = {sample.patient for sample in members}
+        joined = len(patients & begun.linked)
         shown = ", ".join(f"{name} {count}" for name, count in classes.items())
-        rows.append((split, str(len(members)), str(patients), shown))
+        rows.append((split, str(len(members)), str(len(patients)), str(joined), shown))
     return rows
 
 

@@ -25,7 +25,7 @@ def list_runs(
 
     from tiny_agent_trainer.experiments import listing
 
-    table = Table("run", "state", "run_digest", "test AUC", "verification", title_justify="left")
+    table = Table("run", "state", "run_digest", "test metric", "verification", title_justify="left")
     for entry in listing.list_runs(results):
         table.add_row(*(Text(cell, overflow="fold") for cell in _cells(entry)))
     Console().print(table)
@@ -35,9 +35,11 @@ def list_runs(
 
 def _cells(entry: "ListedRun") -> list[str]:
     from tiny_agent_trainer import digests
+    from tiny_agent_trainer.reports import words
 
     if entry.run is None:
         return [entry.path.name, entry.state, "", "", entry.problem]
-    shown = "undefined" if entry.test_auroc is None else f"{entry.test_auroc:.4f}"
+    value = "undefined" if entry.test_value is None else f"{entry.test_value:.4f}"
     digest = digests.short(entry.run.manifest.run_digest)
+    shown = f"{words.title(entry.metric)} {value}"
     return [entry.path.name, entry.state, digest, shown, entry.run.verification]

@@ -8,7 +8,12 @@ import pydantic
 from tiny_agent_trainer.config import section
 from tiny_agent_trainer.config.images import ImagesOptions
 from tiny_agent_trainer.config.labels import LabelSection
-from tiny_agent_trainer.config.splits import FractionsOptions, SplitOptions, SplitSection
+from tiny_agent_trainer.config.splits import (
+    FractionsOptions,
+    LinkedSplitOptions,
+    SplitOptions,
+    SplitSection,
+)
 
 
 class ReaderOptions(section.Part):
@@ -106,7 +111,7 @@ class ImageFolderOptions(ReaderOptions):
     split_column: str = ""
     """Column of the CSV with train, val or test ("": divided by `[data.split]`)."""
 
-    split: SplitOptions = SplitOptions()
+    split: LinkedSplitOptions = LinkedSplitOptions()
     """How patients are divided when neither folders nor a column say it."""
 
 

@@ -10,8 +10,12 @@ class DicomOptions(section.Section):
     """What is made of DICOM files."""
 
     intensity: Literal["auto", "quantitative", "display"] = "auto"
-    """Values in their unit (Hounsfield units, Bq/ml), or as a screen shows them with 16 bits;
+    """Values in their unit (Hounsfield units, SUV), or as a screen shows them with 16 bits;
     `auto`: quantitative for CT, PT and MR, display for all others."""
+
+    pet: Literal["suv", "file"] = "suv"
+    """Quantitative values of PET: `suv`, standardised uptake values by body weight, a file from
+    which they cannot be computed being refused; or in the unit of the `file`, such as Bq/ml."""
 
     voi_index: section.NaturalInt = 0
     """Which of several windows or VOI LUTs a display takes."""

@@ -57,7 +57,14 @@ class LabelOptions(section.Part):
         return self
 
 
-class ClassOptions(LabelOptions):
+class OneColumnOptions(LabelOptions):
+    """What schemes with one column of labels have in common."""
+
+    on_blank: Literal["refuse", "list"] = "refuse"
+    """Images whose label is blank: `refuse`, or `list` their rows and go on without them."""
+
+
+class ClassOptions(OneColumnOptions):
     """One column with one class per row."""
 
     builder: ClassVar[str] = "tiny_agent_trainer.tokenizer.labels.classes:ClassScheme"
@@ -72,7 +79,7 @@ class ClassOptions(LabelOptions):
     """Classes in the order of the model's outputs ((): all that occur, sorted by bytes)."""
 
 
-class PipeOptions(LabelOptions):
+class PipeOptions(OneColumnOptions):
     """One column with any number of findings, joined as in NIH ChestX-ray14."""
 
     builder: ClassVar[str] = "tiny_agent_trainer.tokenizer.labels.pipe:PipeScheme"
@@ -87,7 +94,7 @@ class PipeOptions(LabelOptions):
     """What joins them."""
 
     nothing: Column = "No Finding"
-    """How a row says that there is no finding; an empty cell is a fault."""
+    """How a row says that there is no finding; an empty cell is no label."""
 
     classes: Names = ()
     """Findings in the order of the model's outputs ((): all that occur, sorted by bytes)."""
@@ -123,7 +130,7 @@ class ChexpertOptions(LabelOptions):
     """What a blank means: `mask` leaves it out of loss and metrics. There is no default."""
 
 
-class RegressionOptions(LabelOptions):
+class RegressionOptions(OneColumnOptions):
     """One column with a number."""
 
     builder: ClassVar[str] = "tiny_agent_trainer.tokenizer.labels.regression:RegressionScheme"
@@ -135,7 +142,7 @@ class RegressionOptions(LabelOptions):
     """Column with finite decimal numbers; its name is the target's."""
 
 
-class OrdinalOptions(LabelOptions):
+class OrdinalOptions(OneColumnOptions):
     """One column with one of several grades."""
 
     builder: ClassVar[str] = "tiny_agent_trainer.tokenizer.labels.classes:OrdinalScheme"

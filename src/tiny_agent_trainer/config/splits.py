@@ -27,7 +27,14 @@ class SplitOptions(section.Section):
         return self
 
 
-class FractionsOptions(SplitOptions):
+class LinkedSplitOptions(SplitOptions):
+    """How patients are divided, some of whom may share images."""
+
+    keep_linked: bool = False
+    """Keep patients who share equal or nearly equal images in one split; reports count them."""
+
+
+class FractionsOptions(LinkedSplitOptions):
     """Patients divided by fractions, class by class."""
 
     method: Literal["fractions"] = "fractions"
@@ -54,6 +61,9 @@ class FoldsOptions(section.Section):
 
     repeat: section.NaturalInt = 0
     """Which of many divisions by the same seed; each is independent of the others."""
+
+    keep_linked: bool = False
+    """Keep patients who share equal or nearly equal images in one fold; reports count them."""
 
     @pydantic.model_validator(mode="after")
     def _name_a_fold(self) -> "FoldsOptions":

@@ -45,8 +45,9 @@ class TokenizerSection(section.Section):
     patch_size: section.PositiveInt = 4
     """Edge of a patch in pixels (voxels), for `patches`; divides every edge of the image."""
 
-    intensity: Literal["stored", "window", "percentile"] = "stored"
-    """`stored`: integers of at most 16 bits as they are, also out of wider types. `window`,
+    intensity: Literal["stored", "display", "window", "percentile"] = "stored"
+    """`stored`: integers of at most 16 bits as they are, also out of wider types. `display`: black
+    to white becomes 0 to 65535, of 8-bit images beside displays of 16 bits. `window`,
     `percentile`: a range of values becomes 0 to 65535."""
 
     window: Annotated[tuple[Value, ...], pydantic.Field(strict=False, max_length=2)] = ()

@@ -19,7 +19,7 @@ from tiny_agent_trainer.tokenizer import cropping, statistics, tokenization
 from tiny_agent_trainer.tokenizer.augmentation import augmentation
 from tiny_agent_trainer.tokenizer.images import folder as images_folder
 from tiny_agent_trainer.tokenizer.images.image import Image
-from tiny_agent_trainer.tokenizer.preparation import intensity, prepare
+from tiny_agent_trainer.tokenizer.preparation import intensity, plan, prepare
 
 _VERSIONS: Final = 4
 """Augmented versions that are shown."""
@@ -46,6 +46,7 @@ def inspect(path: Path, config: TrainerConfig) -> Inspected:
     """
     image = images_folder.read_path(path, parts_of.images_options(config))
     stored = _shown(image.values)
+    steps = plan.build_plan(image, config.tokenizer, path.name)
     whole = prepare.prepare(image, config.tokenizer, path.name)[np.newaxis]
     patches = config.tokenizer.patches
     prepared = (
@@ -59,7 +60,7 @@ def inspect(path: Path, config: TrainerConfig) -> Inspected:
     shown = [
         *_planes("decoded", np.moveaxis(stored, -1, 0)),
         *_planes("as the network sees it", tokenizer.decode(tokens)[0]),
-        *_augmented(prepared, tokenizer, config),
+        *_augmented(prepared, tokenizer, config, np.array([steps.plane_ratio(image)])),
     ]
     return Inspected(facts=_facts(image, stored, tokens, config), pictures=tuple(shown))
 
@@ -123,13 +124,15 @@ def _augmented(
     prepared: npt.NDArray[np.integer],
     tokenizer: tokenization.AbstractTokenizer,
     config: TrainerConfig,
+    plane_ratios: npt.NDArray[np.float64],
 ) -> Iterator[Picture]:
     changes = augmentation.Augmentation(config.tokenizer.augmentation, config.engine.base_seed)
     if not changes.is_active:
         return
     for epoch in range(1, _VERSIONS + 1):
         words = changes.draw(epoch, np.zeros(1, np.int64))
-        tokens = changes.tint(tokenizer.encode(changes.move(prepared, words)), words)
+        moved = changes.move(prepared, words, plane_ratios)
+        tokens = changes.tint(tokenizer.encode(moved), words)
         stored = tokenizer.decode(tokens)[0]
         middle = stored if stored.ndim == 3 else stored[:, stored.shape[1] // 2]
         yield _draw(f"augmented, version {epoch}", middle)

@@ -24,16 +24,31 @@ def write_links(root: Path, cohort: Cohort, manifest: bytes) -> str:
     nothing can be written, as in a re-run, nothing is, and the sentence says so.
     """
     name = f"links_{digests.short(identity.digest_data(manifest))}.csv"
-    folder = root / unmatched.FOLDER
     try:
-        durable.make_directory(folder)
-        if folder.is_symlink():
-            return "links between ordinals and files are not written: the folder is a link"
+        folder = private_folder(root)
         content = _encode(cohort, _salt(folder / SALT))
         durable.write_atomic(folder / name, content, mode=durable.PRIVATE_MODE)
     except errors.StorageError as error:
         return f"links between ordinals and files are not written ({error.found})"
     return f"links between ordinals and files: {unmatched.FOLDER}/{name} below the data root"
+
+
+def private_folder(root: Path) -> Path:
+    """The folder for what must stay with the data, made where it is absent.
+
+    Raises:
+        StorageError: It cannot be made, or is a link, which may lead anywhere.
+    """
+    folder = root / unmatched.FOLDER
+    durable.make_directory(folder)
+    if folder.is_symlink():
+        raise errors.StorageError(
+            where=unmatched.FOLDER,
+            expected="a folder below the data root",
+            found="the folder is a link",
+            remedy="remove the link",
+        )
+    return folder
 
 
 def _salt(path: Path) -> bytes:

@@ -16,14 +16,16 @@ class ListedRun:
         path: Its directory.
         state: `finished`, `unfinished`, or `damaged`.
         run: What it holds, when it is finished.
-        test_auroc: Its AUC on the test split; None where undefined.
+        metric: The metric that chose its best epoch.
+        test_value: The same on the test split; None where undefined.
         problem: Why it is damaged.
     """
 
     path: Path
     state: str
     run: sealed.SealedRun | None = None
-    test_auroc: float | None = None
+    metric: str = ""
+    test_value: float | None = None
     problem: str = ""
 
 
@@ -47,7 +49,8 @@ def _describe(path: Path) -> ListedRun:
         return ListedRun(path=path, state="unfinished")
     try:
         run = sealed.read_run(path)
-        auroc = run.headline("test").get("auroc")
-        return ListedRun(path=path, state="finished", run=run, test_auroc=auroc)
+        metric = run.config["validator"]["metric"]
+        value = run.headline("test").get(metric)
+        return ListedRun(path=path, state="finished", run=run, metric=metric, test_value=value)
     except (errors.TrainerError, KeyError, TypeError, ValueError, OSError) as error:
         return ListedRun(path=path, state="damaged", problem=str(error))

@@ -11,6 +11,7 @@ from tiny_agent_trainer.config import trainer_config
 from tiny_agent_trainer.config.trainer_config import LoadedConfig, TrainerConfig
 from tiny_agent_trainer.experiments import (
     identity,
+    kept_split,
     links,
     logbook,
     observer,
@@ -186,6 +187,7 @@ def _carry_out(
         if data.cohort.names_are_private:
             root = data.folder or Path(this.config.data.root or ".")
             log.said(links.write_links(root, data.cohort, data.manifest))
+            log.said(kept_split.write_split(root, data.cohort))
         return _train(this, is_resumed=is_resumed)
 
 

@@ -57,7 +57,9 @@ class Feed:
         words = None
         if self.augmentation.is_active:
             words = self.augmentation.draw(epoch, chosen)
-            images = self.augmentation.move(images, words)
+            ratios = self.cohort.plane_ratios
+            chosen_ratios = None if ratios is None else ratios[chosen]
+            images = self.augmentation.move(images, words, chosen_ratios)
         tokens = self.tokenizer.encode(images)
         if words is not None:
             tokens = self.augmentation.tint(tokens, words)

@@ -54,6 +54,8 @@ class Cohort:
         leaks: Patients or images in two splits, and contradictory labels; empty without any.
         remarks: What a report must say of the data.
         decoders, names_are_private: As the reader gave them.
+        plane_ratios: Distance of columns over that of rows, float64, shape (n,); None where all
+            pixels count as square.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Cohort:
     remarks: tuple[str, ...] = ()
     decoders: tuple[str, ...] = ()
     names_are_private: bool = False
+    plane_ratios: npt.NDArray[np.float64] | None = None
 
     @property
     def num_outputs(self) -> int:
@@ -138,7 +141,14 @@ def build_cohort(
         remarks=dataset.remarks,
         decoders=dataset.decoders,
         names_are_private=dataset.names_are_private,
+        plane_ratios=_plane_ratios(dataset, order),
     )
+
+
+def _plane_ratios(dataset: Dataset, order: Sequence[int]) -> npt.NDArray[np.float64] | None:
+    if dataset.plane_ratios is None:
+        return None
+    return np.array([dataset.plane_ratios[index] for index in order], np.float64)
 
 
 def is_in_memory(dataset: Dataset) -> bool:

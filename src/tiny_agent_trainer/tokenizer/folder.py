@@ -11,14 +11,14 @@ from typing import Any, Final
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.data import FolderOptions
 from tiny_agent_trainer.config.images import ImagesOptions
-from tiny_agent_trainer.config.splits import ColumnOptions
+from tiny_agent_trainer.config.splits import ColumnOptions, FileOptions
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.tokenizer import places, samples
 from tiny_agent_trainer.tokenizer.cache import entry, items
 from tiny_agent_trainer.tokenizer.cache.store import Store
 from tiny_agent_trainer.tokenizer.images.image import Image, Listing, Refusal
 from tiny_agent_trainer.tokenizer.labels import attach, tables, unmatched
-from tiny_agent_trainer.tokenizer.leaks import fingerprints
+from tiny_agent_trainer.tokenizer.leaks import fingerprints, linked
 from tiny_agent_trainer.tokenizer.splits import division
 
 ListFolder = Callable[[Path, ImagesOptions, samples.Progress], Listing]
@@ -80,7 +80,7 @@ class FolderReader:
         found = attach.attach(listing.items, table, self.options.labels, self._split_column())
         if self.options.labels.on_unmatched == "refuse":
             unmatched.require_none(found, root)
-        elif found.without_row or found.without_image:
+        if found.without_row or found.without_image or found.without_label:
             unmatched.write_list(found, root)
         looker = items.Looker(
             store=self.store,
@@ -105,16 +105,18 @@ class FolderReader:
         remarks: tuple[str, ...],
     ) -> samples.Dataset:
         images = [one.labelled for one in seen]
+        marks = tuple(one.mark for one in seen)
+        patients = [image.patient for image in images]
+        links = self._links(patients, marks)
         undivided = division.Undivided(
             task=found.task,
             keys=[image.item.key for image in images],
-            patients=[image.patient for image in images],
+            patients=[links.units[patient] for patient in patients],
             labels=[image.label for image in images],
             pixel_digests=[one.mark.pixels for one in seen],
             named=[image.split for image in images],
         )
         splits = division.divide(undivided, self.options.split, root)
-        marks = tuple(one.mark for one in seen)
         files = {file.path: file for one in seen for file in one.files}
         return samples.Dataset(
             name="folder",
@@ -134,10 +136,16 @@ class FolderReader:
             images=prepared,
             files=(table.file, *files.values()),
             marks=marks,
-            remarks=remarks,
+            remarks=(*remarks, *links.remarks()),
+            plane_ratios=tuple(one.plane_ratio for one in seen),
             decoders=tuple(sorted({one.decoder for one in seen if one.decoder})),
             names_are_private=True,
         )
+
+    def _links(self, patients: Sequence[str], marks: Sequence[samples.Fingerprint]) -> linked.Links:
+        split = self.options.split
+        keeps_linked = not isinstance(split, ColumnOptions | FileOptions) and split.keep_linked
+        return linked.link(patients, marks) if keeps_linked else linked.unlinked(patients)
 
     def _look_at_all(
         self, looker: items.Looker, images: Sequence[attach.Labelled]
@@ -173,6 +181,7 @@ class _Seen:
     files: tuple[samples.SourceFile, ...]
     remarks: tuple[str, ...]
     decoder: str
+    plane_ratio: float
 
 
 def _look_at(looker: items.Looker, labelled: attach.Labelled) -> _Seen:
@@ -186,6 +195,7 @@ def _look_at(looker: items.Looker, labelled: attach.Labelled) -> _Seen:
         files=seen.files,
         remarks=tuple(facts["remarks"]),
         decoder=facts["decoder"],
+        plane_ratio=float(facts[items.PLANE_RATIO]),
     )
 
 
@@ -198,7 +208,7 @@ def _note(image: Image) -> entry.Facts:
     }
 
 
-_NOTER: Final = items.Noter(name="fingerprint-v1", note=_note)
+_NOTER: Final = items.Noter(name="fingerprint-v2", note=_note)
 
 
 def _common_dims(seen: Sequence[_Seen]) -> int:

@@ -6,13 +6,15 @@ import csv
 import dataclasses
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from tiny_agent_trainer import digests, errors
 from tiny_agent_trainer.config.data import ImageFolderOptions
+from tiny_agent_trainer.config.splits import SplitOptions
 from tiny_agent_trainer.tokenizer import places, samples
 from tiny_agent_trainer.tokenizer.images import raster
+from tiny_agent_trainer.tokenizer.leaks import fingerprints, linked
 from tiny_agent_trainer.tokenizer.splits import fractions
 
 _ENDINGS = {".png", ".jpg", ".jpeg"}
@@ -52,13 +54,14 @@ class ImageFolderReader:
         )
         _require_rows(rows, root)
         classes = tuple(sorted({row.label for row in rows}, key=str.encode))
-        splits = self._splits(rows)
         images, files = [], self._label_files(root)
         for done, row in enumerate(rows, start=1):
             image, file = _read_image(root, row.path)
             images.append(image)
             files.append(file)
             self.progress("reading images", done, len(rows))
+        links = self._links(rows, images)
+        splits = self._splits(rows, links)
         return samples.Dataset(
             name="image_folder",
             task="multiclass",
@@ -75,6 +78,7 @@ class ImageFolderReader:
             ],
             images=images,
             files=tuple(files),
+            remarks=links.remarks(),
             names_are_private=True,
         )
 
@@ -141,16 +145,34 @@ class ImageFolderReader:
             return "no patient; give every line one, or leave patient_column out"
         return ""
 
-    def _splits(self, rows: list[_Row]) -> Mapping[str, samples.Split]:
+    def _links(self, rows: list[_Row], images: Sequence[samples.StoredArray]) -> linked.Links:
+        patients = [row.patient for row in rows]
+        if not self.options.split.keep_linked or any(row.split for row in rows):
+            return linked.unlinked(patients)
+        return linked.link(patients, list(fingerprints.take_all(images)))
+
+    def _splits(self, rows: list[_Row], links: linked.Links) -> Mapping[str, samples.Split]:
         if any(row.split for row in rows):
             return {row.path: _split_named(row) for row in rows}
-        stratum: dict[str, str] = {}
-        for row in rows:
-            stratum[row.patient] = max(stratum.get(row.patient, row.label), row.label)
-        labels = sorted(set(stratum.values()), key=str.encode)
-        strata = [labels.index(label) for label in stratum.values()]
-        chosen = fractions.split_patients(list(stratum), strata, self.options.split)
-        return {row.path: chosen[row.patient] for row in rows}
+        units = [links.units[row.patient] for row in rows]
+        chosen = divide(units, [row.label for row in rows], self.options.split)
+        return {row.path: chosen[unit] for row, unit in zip(rows, units, strict=True)}
+
+
+def divide(
+    patients: Sequence[str], labels: Sequence[str], options: SplitOptions
+) -> Mapping[str, samples.Split]:
+    """The split of every patient; patients are alike whose last class, by bytes, is the same.
+
+    Raises:
+        DatasetError: A split would hold no patient.
+    """
+    stratum: dict[str, str] = {}
+    for patient, label in zip(patients, labels, strict=True):
+        stratum[patient] = max(stratum.get(patient, label), label)
+    names = sorted(set(stratum.values()), key=str.encode)
+    strata = [names.index(name) for name in stratum.values()]
+    return fractions.split_patients(list(stratum), strata, options)
 
 
 def _cell(line: Mapping[str, str], column: str) -> str:

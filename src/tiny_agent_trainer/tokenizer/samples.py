@@ -83,6 +83,8 @@ class Dataset:
         remarks: What a report must say of the data, as sentences without names, such as how many
             images were left out.
         decoders: Names and versions of what decoded the pixels, each once, sorted.
+        plane_ratios: Distance of columns over that of rows, of every prepared image; None where all
+            pixels count as square.
         names_are_private: Whether keys and paths may name a person, so that no run holds them.
     """
 
@@ -96,6 +98,7 @@ class Dataset:
     marks: tuple[Fingerprint, ...] | None = None
     remarks: tuple[str, ...] = ()
     decoders: tuple[str, ...] = ()
+    plane_ratios: tuple[float, ...] | None = None
     names_are_private: bool = False
 
 

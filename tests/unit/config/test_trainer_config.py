@@ -328,6 +328,7 @@ OTHER_RESULTS = {
         'reader = "image_folder"\nlabel_column = "x"',
         'reader = "image_folder"\npatient_column = "x"',
         'reader = "image_folder"\nsplit_column = "x"', 'reader = "image_folder"\nsplit.seed = 1',
+        'reader = "image_folder"\nsplit.keep_linked = true',
     ],
     "tokenizer": [
         'kind = "patches"', "patch_size = 8", "resize = 8", "channels = 3",

@@ -7,6 +7,7 @@ themselves (their own tests), training on such data (tests/story).
 
 import sys
 
+import dicom_files
 import numpy as np
 import plain_folder
 import pytest
@@ -14,7 +15,8 @@ import pytest
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config import data, trainer_config
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
-from tiny_agent_trainer.tokenizer import cohort, folder, pixels, samples
+from tiny_agent_trainer.tokenizer import batches, cohort, folder, pixels, samples
+from tiny_agent_trainer.tokenizer.augmentation import augmentation
 from tiny_agent_trainer.tokenizer.splits import split_file
 
 HEADER = ("image", "label", "sex", "fold")
@@ -114,6 +116,39 @@ class TestDataset:
         for scheme, method, said in (("pip", "folds", "pipe"), ("pipe", "fold", "folds")):
             with pytest.raises(errors.ConfigError, match=f"did you mean {said}"):
                 trainer_config.parse_config(text.format(scheme, method).encode(), "x.toml")
+
+
+class TestLongPixels:
+    """What DICOM says of the spacing reaches the turns of the training images."""
+
+    OPTIONS = TokenizerSection(augmentation={"rotate_degrees": 45.0})
+
+    def feed(self, root, spacing):
+        root.mkdir()
+        for i, picture in enumerate(plain_folder.pictures(20)):
+            values = {"Modality": "DX", "PixelSpacing": spacing, "PatientID": f"p{i}",
+                      "SeriesInstanceUID": f"1.{i}", "SOPInstanceUID": f"2.{i}"}  # fmt: skip
+            (root / f"{i}.dcm").write_bytes(dicom_files.make(picture[..., 0], **values))
+        lines = ["image,label", *(f"{i},{'ab'[i % 2]}" for i in range(20))]
+        (root / "labels.csv").write_text("\n".join(lines) + "\n")
+        reader = folder.FolderReader(options(root, {"id_name": "stem"}))
+        dataset = reader.preparing(self.OPTIONS, None).read()
+        members = cohort.build_cohort(dataset, self.OPTIONS, allow_leaks=False)
+        return batches.Feed(
+            cohort=members,
+            tokenizer=members.build_tokenizer(self.OPTIONS),
+            augmentation=augmentation.Augmentation(self.OPTIONS.augmentation, 0),
+            base_seed=0,
+        )
+
+    def test_images_with_long_pixels_are_turned_in_millimetres(self, tmp_path):
+        spacings = {"square": [0.5, 0.5], "long": [0.5, 0.25], "none": None}
+        feeds = {name: self.feed(tmp_path / name, edges) for name, edges in spacings.items()}
+        assert set(feeds["long"].cohort.plane_ratios) == {0.5}
+        members = feeds["long"].cohort.splits["train"]
+        inputs = {name: feed.training_batch(1, members).inputs for name, feed in feeds.items()}
+        assert (inputs["square"] == inputs["none"]).all()
+        assert (inputs["square"] != inputs["long"]).any()
 
 
 class TestOnDemand:

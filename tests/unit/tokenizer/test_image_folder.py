@@ -16,7 +16,7 @@ from PIL import Image
 
 from tiny_agent_trainer import digests, errors
 from tiny_agent_trainer.config.data import ImageFolderOptions
-from tiny_agent_trainer.config.splits import SplitOptions
+from tiny_agent_trainer.config.splits import LinkedSplitOptions
 from tiny_agent_trainer.tokenizer.image_folder import ImageFolderReader
 
 GRAY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
@@ -125,7 +125,7 @@ class TestFolders:
     def test_a_seed_divides_and_another_divides_otherwise(self, fill):
         root = fill(class_folders(40))
         divisions = [
-            tuple(s.split for s in read(root, split=SplitOptions(seed=seed)).samples)
+            tuple(s.split for s in read(root, split=LinkedSplitOptions(seed=seed)).samples)
             for seed in (0, 0, 1)
         ]
         assert divisions[0] == divisions[1] != divisions[2]

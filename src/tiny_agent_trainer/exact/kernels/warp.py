@@ -16,6 +16,9 @@ PLACE_BITS: Final = 15
 
 MATRIX_BITS: Final = 30
 
+MATRIX_LIMIT: Final = 32
+"""Factors of matrices lie below it."""
+
 _ONE: Final = 1 << PLACE_BITS
 _SHIFT: Final = MATRIX_BITS + 1 - PLACE_BITS  # places are counted in halves of a pixel
 _HALF: Final = 1 << (_SHIFT - 1)

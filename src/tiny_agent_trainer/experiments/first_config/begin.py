@@ -2,6 +2,7 @@
 """`begin`: look at a folder, choose, divide, and write the first configuration."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,14 +12,15 @@ from tiny_agent_trainer import durable, errors
 from tiny_agent_trainer.config import trainer_config
 from tiny_agent_trainer.config.data import FolderOptions, ImageFolderOptions
 from tiny_agent_trainer.config.images import ImagesOptions
-from tiny_agent_trainer.config.splits import FractionsOptions, SplitOptions
-from tiny_agent_trainer.experiments.first_config import dividing, fingerprint, survey, text
+from tiny_agent_trainer.config.splits import FractionsOptions, LinkedSplitOptions
+from tiny_agent_trainer.config.tokenizer import TokenizerSection
+from tiny_agent_trainer.experiments.first_config import dividing, fingerprint, ranges, survey, text
 from tiny_agent_trainer.tokenizer import folder, image_folder, samples
 from tiny_agent_trainer.tokenizer.images import folder as images_folder
 from tiny_agent_trainer.tokenizer.images.image import Listing
 from tiny_agent_trainer.tokenizer.labels import recognise, tables
-from tiny_agent_trainer.tokenizer.leaks import fingerprints, leak
-from tiny_agent_trainer.tokenizer.splits import division, fractions
+from tiny_agent_trainer.tokenizer.leaks import fingerprints, leak, linked
+from tiny_agent_trainer.tokenizer.splits import division
 
 FINGERPRINT_SUFFIX = ".fingerprint.json"
 
@@ -34,6 +36,7 @@ class Begun:
         listed: Its samples with their splits.
         seen: What its images are, and which files were refused.
         reasons: What was chosen and why, one sentence each.
+        linked: Patients who are kept in one split with others because they share images.
     """
 
     config: Path
@@ -42,6 +45,7 @@ class Begun:
     listed: tuple[samples.Sample, ...]
     seen: survey.Survey
     reasons: tuple[str, ...]
+    linked: frozenset[str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,7 @@ class _Found:
     split: Mapping[str, Any]
     divide: dividing.Divide | None
     reasons: tuple[str, ...]
+    tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def begin(
@@ -91,18 +96,22 @@ def begin(
         if labels
         else _by_folders(root, listing, progress)
     )
-    _require_one_type(found.seen)
+    tokenizer, why = ranges.one_range(found.seen)
+    found = dataclasses.replace(
+        found, tokenizer={**found.tokenizer, **tokenizer}, reasons=(*found.reasons, *why)
+    )
     marks = found.dataset.marks or tuple(fingerprints.take_all(found.dataset.images))
     chosen = dividing.choose(found.dataset, marks, found.divide)
     if chosen.leaks and not allow_leaks:
         raise _leaking(chosen)
-    reasons = (*found.reasons, *_reasons(found, chosen))
+    links = _links(chosen, marks)
+    reasons = (*found.reasons, *_reasons(found, chosen), *links.remarks())
     content = _content(found, chosen, reasons)
     encoded = text.encode(content)
     trainer_config.parse_config(encoded, str(output))
     beside = output.with_name(output.stem + FINGERPRINT_SUFFIX)
     about = fingerprint.encode_fingerprint(
-        found.dataset, chosen.listed, found.seen, found.dataset.remarks
+        found.dataset, chosen.listed, found.seen, (*found.dataset.remarks, *links.remarks())
     )
     durable.write_atomic(beside, about)
     durable.write_atomic(output, encoded)
@@ -113,7 +122,14 @@ def begin(
         listed=chosen.listed,
         seen=found.seen,
         reasons=reasons,
+        linked=links.joined,
     )
+
+
+def _links(chosen: dividing.Division, marks: Sequence[samples.Fingerprint]) -> linked.Links:
+    patients = [sample.patient for sample in chosen.listed]
+    keeps_linked = chosen.options is not None and chosen.options.keep_linked
+    return linked.link(patients, marks) if keeps_linked else linked.unlinked(patients)
 
 
 def _require_new(output: Path) -> None:
@@ -123,21 +139,6 @@ def _require_new(output: Path) -> None:
             expected="a name for a new configuration",
             found="a file that is there",
             remedy="name another one with --output, or remove it",
-        )
-
-
-def _require_one_type(seen: survey.Survey) -> None:
-    """Refuse images that cannot stand in one array, such as 8-bit PNG beside 16-bit displays."""
-    counts: dict[str, int] = {}
-    for kind, count in seen.kinds.items():
-        counts[kind.dtype] = counts.get(kind.dtype, 0) + count
-    if len(counts) > 1:
-        told = ", ".join(f"{counts[dtype]} of {dtype}" for dtype in sorted(counts))
-        raise errors.DatasetError(
-            where="the images",
-            expected="values of one type",
-            found=told,
-            remedy="keep them in folders of their own, with tables of their own",
         )
 
 
@@ -172,14 +173,16 @@ def _labelled(
     if not listing.items:
         raise _no_images(root, listing)
     recognised = recognise.recognise(table, listing.items, wishes)
-    seen = survey.Survey()
+    tokenizer, why = ranges.of_modality(listing)
+    preparation = TokenizerSection.model_validate(tokenizer)
+    seen = survey.Survey(preparation)
     watched = seen.watch(listing)
     keys = {**recognised.values, "on_unmatched": "list"}
     options = FolderOptions.model_validate(
         {"reader": "folder", "root": str(root), "labels": keys, "on_refused": "list"}
         | ({"split": _column(recognised.split_column)} if recognised.split_column else {})
     )
-    reader = folder.FolderReader(options, progress, lambda *_: watched)
+    reader = folder.FolderReader(options, progress, lambda *_: watched, preparation)
     dataset = reader.read()
     unmatched = any("without a" in remark for remark in dataset.remarks)
     policy = {} if unmatched else {"on_unmatched": "refuse"}
@@ -192,7 +195,8 @@ def _labelled(
         labels={**keys, **policy},
         split=_column(recognised.split_column) if recognised.split_column else {},
         divide=None if recognised.split_column else _by_patient(dataset, root),
-        reasons=recognised.reasons,
+        reasons=(*recognised.reasons, *why),
+        tokenizer=tokenizer,
     )
 
 
@@ -201,17 +205,23 @@ def _column(name: str) -> dict[str, Any]:
 
 
 def _by_patient(dataset: samples.Dataset, root: Path) -> dividing.Divide:
+    marks = dataset.marks or ()
+    patients = [sample.patient for sample in dataset.samples]
     undivided = division.Undivided(
         task=dataset.task,
         keys=[sample.key for sample in dataset.samples],
-        patients=[sample.patient for sample in dataset.samples],
+        patients=patients,
         labels=[sample.label for sample in dataset.samples],
-        pixel_digests=[mark.pixels for mark in dataset.marks or ()],
+        pixel_digests=[mark.pixels for mark in marks],
         named=[""] * len(dataset.samples),
     )
+    units = functools.cache(lambda: linked.link(patients, marks).units)
 
-    def divide(options: SplitOptions) -> Sequence[samples.Split]:
-        return division.divide(undivided, FractionsOptions(**options.model_dump()), root)
+    def divide(options: LinkedSplitOptions) -> Sequence[samples.Split]:
+        joined = undivided
+        if options.keep_linked:
+            joined = dataclasses.replace(undivided, patients=[units()[name] for name in patients])
+        return division.divide(joined, FractionsOptions(**options.model_dump()), root)
 
     return divide
 
@@ -249,12 +259,15 @@ def _by_folders(root: Path, listing: Listing, progress: samples.Progress) -> _Fo
 
 
 def _by_image(dataset: samples.Dataset) -> dividing.Divide:
-    keys = [sample.key for sample in dataset.samples]
-    strata = [int(sample.label[0]) for sample in dataset.samples]
+    patients = [sample.patient for sample in dataset.samples]
+    labels = [dataset.classes[int(sample.label[0])] for sample in dataset.samples]
+    marks = functools.cache(lambda: list(fingerprints.take_all(dataset.images)))
+    units = functools.cache(lambda: linked.link(patients, marks()).units)
 
-    def divide(options: SplitOptions) -> Sequence[samples.Split]:
-        chosen = fractions.split_patients(keys, strata, options)
-        return [chosen[key] for key in keys]
+    def divide(options: LinkedSplitOptions) -> Sequence[samples.Split]:
+        joined = [units()[name] for name in patients] if options.keep_linked else patients
+        chosen = image_folder.divide(joined, labels, options)
+        return [chosen[name] for name in joined]
 
     return divide
 
@@ -268,6 +281,7 @@ def _content(found: _Found, chosen: dividing.Division, reasons: Sequence[str]) -
         labels=found.labels,
         split=text.split_keys(chosen.options) if chosen.options else found.split,
         shapes=[kind.shape for kind in found.seen.kinds],
+        tokenizer=found.tokenizer,
         task=dataset.task,
         is_ranked=is_ranked,
         num_training=sum(sample.split == "train" for sample in chosen.listed),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.config.splits import SplitOptions
+from tiny_agent_trainer.config.splits import LinkedSplitOptions
 from tiny_agent_trainer.tokenizer.leaks import find, leak
 from tiny_agent_trainer.tokenizer.samples import (
     SPLITS,
@@ -16,7 +16,7 @@ from tiny_agent_trainer.tokenizer.samples import (
     Split,
 )
 
-Divide = Callable[[SplitOptions], Sequence[Split]]
+Divide = Callable[[LinkedSplitOptions], Sequence[Split]]
 
 _FRACTIONS: Final = (0.15, 0.2, 0.25, 0.3)
 _SEEDS: Final = 32
@@ -32,13 +32,16 @@ class Division:
         leaks: What no division that was tried avoids.
     """
 
-    options: SplitOptions | None
+    options: LinkedSplitOptions | None
     listed: tuple[Sample, ...]
     leaks: tuple[leak.Leak, ...]
 
 
 def choose(dataset: Dataset, marks: Sequence[Fingerprint], divide: Divide | None) -> Division:
     """Try shares and seeds in a fixed order; the first sound division wins.
+
+    Where none is without leaks, patients who share images are kept together, which leaves leaks
+    only where equal images have different labels.
 
     Args:
         dataset: What a reader brought, divided or not.
@@ -48,8 +51,25 @@ def choose(dataset: Dataset, marks: Sequence[Fingerprint], divide: Divide | None
     Raises:
         DatasetError: A class has too few patients to stand in every split.
     """
+    apart = _best(dataset, marks, _tries(dataset, divide, keep_linked=False))
+    if divide is None or (apart and not apart.leaks):
+        found = [apart]
+    else:
+        found = [apart, _best(dataset, marks, _tries(dataset, divide, keep_linked=True))]
+    sound = [division for division in found if division]
+    if not sound:
+        raise _too_few(dataset)
+    return min(sound, key=lambda division: len(division.leaks))
+
+
+def _best(
+    dataset: Dataset,
+    marks: Sequence[Fingerprint],
+    tries: Iterator[tuple[LinkedSplitOptions | None, Sequence[Split]]],
+) -> Division | None:
+    """The division with the fewest leaks; None where none can be measured."""
     least: Division | None = None
-    for options, splits in _tries(dataset, divide):
+    for options, splits in tries:
         if least and least.options and options and _share(options) != _share(least.options):
             break  # larger shares are for classes with few patients, not for leaks
         listed = tuple(
@@ -60,16 +80,14 @@ def choose(dataset: Dataset, marks: Sequence[Fingerprint], divide: Divide | None
             continue
         leaks = tuple(find.find_leaks(listed, marks, dataset.task))
         found = Division(options=options, listed=listed, leaks=leaks)
-        if not leaks:
-            return found
+        if not leaks or (options and options.keep_linked):
+            return found  # no seed avoids what is left where the linked are together
         if least is None or len(leaks) < len(least.leaks):
             least = found
-    if least is None:
-        raise _too_few(dataset)
     return least
 
 
-def _share(options: SplitOptions) -> float:
+def _share(options: LinkedSplitOptions) -> float:
     return options.test_fraction
 
 
@@ -95,14 +113,19 @@ def is_ranked(dataset: Dataset, listed: Sequence[Sample]) -> bool:
 
 
 def _tries(
-    dataset: Dataset, divide: Divide | None
-) -> Iterator[tuple[SplitOptions | None, Sequence[Split]]]:
+    dataset: Dataset, divide: Divide | None, *, keep_linked: bool
+) -> Iterator[tuple[LinkedSplitOptions | None, Sequence[Split]]]:
     if divide is None:
         yield None, [sample.split for sample in dataset.samples]
         return
     for share in _FRACTIONS:
         for seed in range(_SEEDS):
-            options = SplitOptions(seed=seed, validation_fraction=share, test_fraction=share)
+            options = LinkedSplitOptions(
+                seed=seed,
+                validation_fraction=share,
+                test_fraction=share,
+                keep_linked=keep_linked,
+            )
             try:
                 yield options, divide(options)
             except errors.DatasetError:  # a split without a patient

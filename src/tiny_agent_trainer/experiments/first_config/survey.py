@@ -16,7 +16,6 @@ from tiny_agent_trainer.tokenizer.images.image import Image, Item, Listing, Refu
 from tiny_agent_trainer.tokenizer.preparation import intensity
 from tiny_agent_trainer.tokenizer.samples import StoredArray
 
-_AS_STORED = TokenizerSection()
 _LOWEST = -(1 << 15)
 _VALUES = (1 << 16) - _LOWEST
 """Every value that int16, uint8 and uint16 hold."""
@@ -42,12 +41,16 @@ class Kind:
 class Survey:
     """Counts of what was seen; memory does not grow with the number of images.
 
+    Args:
+        preparation: Brings values that are no integers of at most 16 bits to such.
+
     Attributes:
         kinds: How many images there are of each kind.
         refusals: Files that could not be read, and why, in the order in which they were met.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, preparation: TokenizerSection | None = None) -> None:
+        self._preparation = preparation or TokenizerSection()
         self.kinds: collections.Counter[Kind] = collections.Counter()
         self.refusals: list[Refusal] = []
         self._histograms: dict[str, npt.NDArray[np.int64]] = {}
@@ -79,7 +82,7 @@ class Survey:
     def _read(self, item: Item) -> Image:
         try:
             image = item.read()
-            stored = intensity.rescale(image.values, _AS_STORED, item.key)
+            stored = intensity.rescale(image.values, self._preparation, item.key)
             self.count(stored, image.modality, image.spacing_mm)
         except errors.DatasetError as error:
             reason = refusing.reason_of(error, item.key)

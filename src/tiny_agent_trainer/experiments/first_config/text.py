@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from tiny_agent_trainer import canonical
-from tiny_agent_trainer.config.splits import SplitOptions
+from tiny_agent_trainer.config.splits import LinkedSplitOptions
 
 _EDGE_2D: Final = 64
 _EDGE_3D: Final = 32
 _BATCH_SIZES: Final = (32, 16, 8, 4)
 _EPOCHS: Final = 20
+_LOSSES: Final = {
+    "regression": "mean_squared_error", "multilabel": "binary_cross_entropy", "ordinal": "ordinal",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,7 @@ class Content:
         labels: Keys of `[data.labels]`; empty where folders are classes.
         split: Keys of `[data.split]`; empty where the data come divided.
         shapes: Of the stored images, channels last.
+        tokenizer: Keys of `[tokenizer]` that the images ask for, whatever their size.
         task: Kind of labels.
         is_ranked: Whether AUROC is defined on the validation split.
         num_training: Samples of the training split.
@@ -33,6 +37,7 @@ class Content:
     labels: Mapping[str, Any]
     split: Mapping[str, Any]
     shapes: Sequence[tuple[int, ...]]
+    tokenizer: Mapping[str, Any]
     task: str
     is_ranked: bool
     num_training: int
@@ -59,12 +64,13 @@ def _printable(reason: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in words)
 
 
-def split_keys(options: SplitOptions) -> dict[str, Any]:
+def split_keys(options: LinkedSplitOptions) -> dict[str, Any]:
     """Keys of `[data.split]` for a division by fractions."""
     return {
         "seed": options.seed,
         "validation_fraction": options.validation_fraction,
         "test_fraction": options.test_fraction,
+        **({"keep_linked": True} if options.keep_linked else {}),
     }
 
 
@@ -98,9 +104,9 @@ def _is_flat(content: Content) -> bool:
 def _tokenizer(content: Content) -> Iterator[str]:
     resize = _resize(content)
     wants_gray = len({shape[-1] for shape in content.shapes}) > 1
-    if not resize and not wants_gray:
+    if not resize and not wants_gray and not content.tokenizer:
         return
-    yield "[tokenizer]"
+    yield from _table("tokenizer", content.tokenizer)
     if resize:
         yield "# Every edge is brought to this length; a larger one shows more and takes longer."
         yield f"resize = {resize}"
@@ -122,15 +128,15 @@ def _model(content: Content) -> Iterator[str]:
 
 
 def _selection(content: Content) -> Iterator[str]:
-    metric = "mae" if content.task == "regression" else "auroc" if content.is_ranked else "loss"
-    loss = {"regression": "mean_squared_error", "multilabel": "binary_cross_entropy"}
+    ranked = "auroc" if content.is_ranked else "loss"
+    metric = {"regression": "mae", "ordinal": "quadratic_weighted_kappa"}.get(content.task, ranked)
     yield "[validator]"
     if metric == "loss":
         yield "# AUROC is undefined here: a finding is there in all validation images or in none."
     yield f'metric = "{metric}"'
     yield ""
     yield "[optimizer.loss]"
-    yield f'name = "{loss.get(content.task, "cross_entropy")}"'
+    yield f'name = "{_LOSSES.get(content.task, "cross_entropy")}"'
 
 
 def _table(name: str, values: Mapping[str, Any]) -> Iterator[str]:

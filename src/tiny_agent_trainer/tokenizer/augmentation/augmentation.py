@@ -40,18 +40,29 @@ class Augmentation:
         return stream.blocks(samples.astype(np.uint64))
 
     def move(
-        self, prepared_NCS: npt.NDArray[np.integer], words: randomness.Words
+        self,
+        prepared_NCS: npt.NDArray[np.integer],
+        words: randomness.Words,
+        plane_ratios: npt.NDArray[np.float64] | None = None,
     ) -> npt.NDArray[np.integer]:
         """Change prepared integers, shape (n, channels, *spatial).
 
         Flips, turns, shifts, then rotation, scale and deformation at once, blur and gamma.
+
+        Args:
+            prepared_NCS: The images.
+            words: What decides, one block per image.
+            plane_ratios: Distance of columns over that of rows, shape (n,); None for square pixels.
+
+        Raises:
+            DatasetError: Pixels are too long to be rotated.
         """
         moved, options = prepared_NCS.copy(), self.options
         mirroring.mirror_all(moved, words, options)
         if options.shift_pixels:
             shifting.shift_all(moved, words, options.shift_pixels)
         if warping.is_wanted(options):
-            moved = warping.warp_all(moved, words, options)
+            moved = warping.warp_all(moved, words, options, plane_ratios)
         if options.blur_passes:
             blurring.blur_all(moved, words, options.blur_passes)
         if options.gamma:

@@ -4,7 +4,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, overload, runtime_checkable
+from typing import Final, Protocol, overload, runtime_checkable
 
 from tiny_agent_trainer import digests, errors
 from tiny_agent_trainer.config.images import ImagesOptions
@@ -14,7 +14,10 @@ from tiny_agent_trainer.tokenizer.cache import entry, keys
 from tiny_agent_trainer.tokenizer.cache.store import Store
 from tiny_agent_trainer.tokenizer.images import refusing, sources
 from tiny_agent_trainer.tokenizer.images.image import Image, Item
-from tiny_agent_trainer.tokenizer.preparation import prepare
+from tiny_agent_trainer.tokenizer.preparation import plan, prepare
+
+PLANE_RATIO: Final = "plane_ratio"
+"""The fact that every prepared image has, whatever a reader notes: `plan.Plan.plane_ratio`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,7 @@ class Seen:
         key: What it is kept under.
         files: What it is read from.
         pixels: SHA-256 of its decoded pixels.
-        facts: What was noted.
+        facts: What was noted, and `PLANE_RATIO`.
     """
 
     item: Item
@@ -97,9 +100,10 @@ class Looker:
     def _make(self, item: Item, key: str, files: tuple[samples.SourceFile, ...]) -> entry.Prepared:
         image = item.read()
         _require_same(image.files, files, item.key)
+        steps = plan.build_plan(image, self.preparation, item.key)
         made = entry.Prepared(
             pixels=pixels.digest_pixels(image.values),
-            facts=self.noter.note(image),
+            facts={**self.noter.note(image), PLANE_RATIO: steps.plane_ratio(image)},
             values=prepare.prepare(image, self.preparation, item.key),
         )
         if self.store:

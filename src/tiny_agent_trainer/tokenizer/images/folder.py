@@ -16,6 +16,17 @@ from tiny_agent_trainer.tokenizer.images.dicom import files, reading, series
 _DICOM_ENDINGS: Final = (".dcm", ".dicom", ".ima")
 """Endings that promise DICOM; files without them are recognised by their content."""
 
+_ANALYZE: Final = (
+    "a part of an Analyze 7.5 image or of NIfTI in two files, which often do not say where left "
+    "and right are; convert both parts to one .nii or .nii.gz file, and check its sides"
+)
+_ZIPPED_DICOM: Final = "a gzipped DICOM file; unpack it with gunzip"
+_KNOWN_OTHERS: Final = (
+    ((".hdr", ".img", ".hdr.gz", ".img.gz"), _ANALYZE),
+    (tuple(f"{ending}.gz" for ending in _DICOM_ENDINGS), _ZIPPED_DICOM),
+)
+"""Images that are not read here, by the ends of their names, with the way out."""
+
 _FILE_LIMIT: Final = 10_000_000
 """Files below one root."""
 
@@ -27,7 +38,8 @@ def list_folder(
 ) -> image.Listing:
     """Find every image and volume below a folder.
 
-    Hidden files and folders, and files of other kinds, are left out. Links to folders are not
+    Hidden files and folders, and files of other kinds, are left out; gzipped DICOM and Analyze
+    images are refused. Links to folders are not
     followed.
 
     Args:
@@ -145,8 +157,9 @@ def _kind(root: Path, key: str, found: list[series.Found]) -> str:
     except errors.DatasetError as error:
         found.append(image.Refusal(key=key, reason=refusing.reason_of(error, key)))
         return ""
-    if lower.endswith(_DICOM_ENDINGS):
-        found.append(image.Refusal(key=key, reason="no DICOM file, in spite of its ending"))
+    others = (*_KNOWN_OTHERS, (_DICOM_ENDINGS, "no DICOM file, in spite of its ending"))
+    reasons = (reason for endings, reason in others if lower.endswith(endings))
+    found.extend(image.Refusal(key=key, reason=reason) for reason in reasons)
     return ""
 
 

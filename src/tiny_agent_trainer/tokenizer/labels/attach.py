@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.config.labels import LabelOptions
+from tiny_agent_trainer.config.labels import LabelOptions, OneColumnOptions
 from tiny_agent_trainer.tokenizer.images.image import Item
 from tiny_agent_trainer.tokenizer.labels import join, scheme, tables
 from tiny_agent_trainer.tokenizer.samples import Label, Task
@@ -32,6 +32,7 @@ class Attached:
         images: Those with a label, in the order of the folder.
         without_row: Keys of images that the table does not name.
         without_image: Lines and ids of rows that name no image.
+        without_label: Lines of rows whose label is blank, and their ids; their images are left out.
     """
 
     task: Task
@@ -39,6 +40,7 @@ class Attached:
     images: tuple[Labelled, ...]
     without_row: tuple[str, ...]
     without_image: tuple[str, ...]
+    without_label: tuple[tuple[int, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +73,9 @@ def attach(
     named = [options.id_column, *read.columns, options.patient_column, *options.attributes]
     tables.require_columns(table, [column for column in [*named, split_column] if column])
     joined = join.join(items, table, options.id_column, options.id_name)
-    pairs = [(item, rows) for item, rows in zip(items, joined.rows, strict=True) if rows]
+    blank = _Blank(table, read, options)
+    joint = [(item, rows) for item, rows in zip(items, joined.rows, strict=True) if rows]
+    pairs = [(item, rows) for item, rows in joint if not blank.are_blank(rows)]
     faults: list[str] = []
     reader = _RowReader(table, read, options, split_column, faults)
     found = [one for one in (reader.read(item, rows) for item, rows in pairs) if one is not None]
@@ -89,7 +93,32 @@ def attach(
         without_image=tuple(
             f"line {row.line}: {row.cells[id_place]}" for row in joined.without_image
         ),
+        without_label=tuple(
+            sorted(
+                {
+                    (r.line, r.cells[id_place])
+                    for _, rows in joint
+                    if blank.are_blank(rows)
+                    for r in rows
+                }
+            )
+        ),
     )
+
+
+class _Blank:
+    """Which rows are left out because their label is blank, where the configuration says so."""
+
+    def __init__(
+        self, table: tables.Table, read: scheme.AbstractScheme[Any], options: LabelOptions
+    ) -> None:
+        self._is_wanted = isinstance(options, OneColumnOptions) and options.on_blank == "list"
+        self._places = [table.place(column) for column in read.columns]
+
+    def are_blank(self, rows: Sequence[tables.Row]) -> bool:
+        """Whether no row of an image has a label; it is a fault of the table if some have."""
+        cells = (row.cells[place] for row in rows for place in self._places)
+        return self._is_wanted and not any(cell.strip() for cell in cells)
 
 
 class _RowReader:

@@ -31,15 +31,23 @@ _MOST_CLASSES: Final = 50
 """Different words of a column; more of them are names rather than classes."""
 _MOST_WHOLE_NUMBERS: Final = 10
 """Different whole numbers that are still taken for codes of classes."""
+_FEWEST_GRADES: Final = 2
+_SCHEMES: Final = {"classes": "class", "ordinal": "ordinal", "regression": "regression"}
 _FINDING_CELLS: Final = frozenset({*one_hot.SPELLINGS, "-1", "-1.0", ""})
 _SHOWN: Final = 12
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """Columns that the user named; empty where the table is to be read."""
+    """What the user named; empty where the table is to be read.
+
+    Attributes:
+        labels, id, patient: Columns.
+        labels_as: `classes`, `ordinal` or `regression`: what the values of one label column are.
+    """
 
     labels: tuple[str, ...] = ()
+    labels_as: str = ""
     id: str = ""
     patient: str = ""
 
@@ -78,7 +86,7 @@ def recognise(table: tables.Table, items: Sequence[Item], wishes: Wishes) -> Rec
     taken = {id_column, patient.get("patient_column", ""), split_column}
     called = [{item.names.get(kind, "") for item in items} for kind in _SPECIFIC]
     taken |= {name for name in table.columns if _is_a_name(name, table.cells(name), called)}
-    labels = _choose_labels(columns, wishes.labels, taken, reasons)
+    labels = _choose_labels(columns, wishes, taken, reasons)
     values = {"file": table.path, "id_column": id_column, "id_name": id_name, **patient, **labels}
     return Recognised(values=values, split_column=split_column, reasons=tuple(reasons))
 
@@ -184,22 +192,25 @@ def _split_column(columns: _Columns, reasons: list[str]) -> str:
 
 
 def _choose_labels(
-    columns: _Columns, wished: Sequence[str], taken: set[str], reasons: list[str]
+    columns: _Columns, wishes: Wishes, taken: set[str], reasons: list[str]
 ) -> dict[str, Any]:
-    if len(wished) > 1:
-        return _findings(columns, wished, reasons)
-    if wished:
-        return _single(columns, wished[0], reasons, "as named")
+    if len(wishes.labels) > 1:
+        if wishes.labels_as:
+            raise _several_as(wishes.labels_as)
+        return _findings(columns, wishes.labels, reasons)
+    if wishes.labels:
+        return _single(columns, wishes.labels[0], wishes.labels_as, reasons, "as named")
     free = [column for column in columns.table.columns if column not in taken]
-    usable = {column: scheme for column in free if (scheme := _scheme_of(columns.cells(column)))}
+    usable = {column: scheme for column in free if (scheme := _usual_scheme(columns, column))}
     by_name = [column for column in usable if _plain(column) in _LABEL_NAMES]
     findings = [column for column in free if _is_finding(columns.cells(column))]
     if len(by_name) == 1:
-        return _single(columns, by_name[0], reasons, "by its name")
-    if not by_name and len(findings) > 1:
+        return _single(columns, by_name[0], wishes.labels_as, reasons, "by its name")
+    if not by_name and len(findings) > 1 and not wishes.labels_as:
         return _findings(columns, findings, reasons)
     if not by_name and len(usable) == 1:
-        return _single(columns, next(iter(usable)), reasons, "the only one that can be learned")
+        why = "the only one that can be learned"
+        return _single(columns, next(iter(usable)), wishes.labels_as, reasons, why)
     listed = [f"{column} ({usable[column]})" for column in by_name or usable]
     if not listed:
         raise tables.fault(
@@ -210,18 +221,87 @@ def _choose_labels(
     raise _ambiguous("the label column", listed, "--label-column")
 
 
-def _single(columns: _Columns, column: str, reasons: list[str], why: str) -> dict[str, Any]:
+def _usual_scheme(columns: _Columns, column: str) -> str:
+    """The scheme of a column that nobody named: blanks are overlooked where its name tells."""
     cells = columns.cells(column)
-    scheme = _scheme_of(cells)
+    return _scheme_of(_written(cells) if _plain(column) in _LABEL_NAMES else cells)
+
+
+def _written(cells: Sequence[str]) -> list[str]:
+    return [cell for cell in cells if cell.strip()]
+
+
+def _single(
+    columns: _Columns, column: str, labels_as: str, reasons: list[str], why: str
+) -> dict[str, Any]:
+    cells = columns.cells(column)
+    written = _written(cells)
+    scheme = _SCHEMES.get(labels_as) or _scheme_of(written)
+    blank = len(cells) - len(written)
+    _require_readable(columns, column, scheme, written, blank)
+    reasons.append(
+        f"label column {column!r} ({why}): scheme {scheme}"
+        + (f", as --labels-as {labels_as} says" if labels_as else _alternative(scheme, written))
+    )
+    if blank:
+        reasons.append(f"{blank} of {len(cells)} rows are blank in it and left out (on_blank)")
+    grades = {"classes": _grades(written)} if scheme == "ordinal" else {}
+    return {"scheme": scheme, "column": column, **grades, **({"on_blank": "list"} if blank else {})}
+
+
+def _require_readable(
+    columns: _Columns, column: str, scheme: str, written: Sequence[str], blank: int
+) -> None:
     if not scheme:
-        blank = sum(not cell for cell in cells)
         raise tables.fault(
             columns.table.path,
-            f"two or more values that repeat, or numbers, in every row of column {column!r}",
-            f"{len(set(cells))} different values, {blank} of {len(cells)} rows blank",
+            f"two or more values that repeat, or numbers, in column {column!r}",
+            f"{len(set(written))} different values in {len(written)} rows, {blank} more are blank",
         )
-    reasons.append(f"label column {column!r} ({why}): scheme {scheme}")
-    return {"scheme": scheme, "column": column}
+    values = set(written)
+    if scheme == "regression" and len(list(_numbers(values))) < len(values):
+        raise tables.fault(
+            columns.table.path, f"numbers alone in column {column!r}", "other words too"
+        )
+    if scheme == "ordinal" and len(_grades(written)) < _FEWEST_GRADES:
+        raise tables.fault(
+            columns.table.path,
+            f"two or more different whole numbers in column {column!r}, so that their order is "
+            "known (write grades that are words into the configuration, lowest first)",
+            f"{len(values)} different values, some of them equal or no whole numbers",
+        )
+
+
+def _alternative(scheme: str, written: Sequence[str]) -> str:
+    """What else the values of a column may mean, told so that nobody takes a guess for a fact."""
+    grades = _grades(written)
+    numbers = [int(float(grade)) for grade in grades]
+    is_row = bool(numbers) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    if scheme != "class" or not is_row or len(numbers) <= _FEWEST_GRADES:
+        return ""
+    return (
+        f", as if {numbers[0]} to {numbers[-1]} were names without an order; if they are grades, "
+        "call init with --labels-as ordinal, if they are counts, with --labels-as regression"
+    )
+
+
+def _grades(written: Sequence[str]) -> list[str]:
+    """Different whole numbers, ascending, as they are written; [] where some are none, or equal."""
+    values = set(written)
+    numbers = {value: number for value in values for number in _numbers({value})}
+    is_whole = len(numbers) == len(values) == len(set(numbers.values()))
+    if not is_whole or not all(number.is_integer() for number in numbers.values()):
+        return []
+    return sorted(values, key=lambda value: numbers[value])
+
+
+def _several_as(labels_as: str) -> errors.UsageError:
+    return errors.UsageError(
+        where="init",
+        expected=f"one label column with --labels-as {labels_as}",
+        found="several",
+        remedy="name one with --label-column, or leave --labels-as out",
+    )
 
 
 def _findings(columns: _Columns, chosen: Sequence[str], reasons: list[str]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What found no partner, written down beside the data; names of patients never leave them."""
+"""What has no partner or no label, written beside the data; names of patients never leave them."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,8 +33,10 @@ def require_none(found: Attached, root: Path) -> None:
 def write_list(found: Attached, root: Path) -> str:
     """Write the whole list beside the data and say where it is, or why it is not."""
     path = root / FOLDER / LIST
+    blank = [f"line {number}: {name}" for number, name in found.without_label]
     lines = [*_named("image without row", found.without_row),
-             *_named("row without image", found.without_image)]  # fmt: skip
+             *_named("row without image", found.without_image),
+             *_named("row without label", blank)]  # fmt: skip
     try:
         durable.make_directory(path.parent)
         durable.write_atomic(path, "".join(f"{line}\n" for line in lines).encode())
@@ -49,6 +51,11 @@ def remarks(found: Attached) -> Iterator[str]:
         yield f"{len(found.without_row)} images without a row in the table were left out."
     if found.without_image:
         yield f"{len(found.without_image)} rows of the table without an image were left out."
+    if found.without_label:
+        lines = [line for line, _ in found.without_label]
+        more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        shown = ", ".join(map(str, lines[:_SHOWN]))
+        yield f"{len(lines)} rows whose label is blank were left out: lines {shown}{more}."
 
 
 def _describe(found: Attached) -> str:

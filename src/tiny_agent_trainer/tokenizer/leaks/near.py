@@ -21,6 +21,9 @@ SMALL_LIMIT: Final = 7
 LARGE_LIMIT: Final = 48
 """Bits of 512 in which two large hashes may differ; measured in docs/decisions/0013."""
 
+_EVERYWHERE: Final = np.uint64(3)
+"""The mask of what stands in more than one split, so that every pair counts."""
+
 _BANDS: Final = SMALL_LIMIT + 1
 
 _Indices = npt.NDArray[np.int64]
@@ -37,20 +40,37 @@ def find_groups(looks: Sequence[bytes], splits: Sequence[int]) -> list[list[int]
     Returns:
         Indices, ascending in each group; groups by their first index.
     """
+    groups = _group(looks, splits)
+    return [group for group in groups if len({splits[index] for index in group}) > 1]
+
+
+def find_all_groups(looks: Sequence[bytes]) -> list[list[int]]:
+    """Samples that look alike, wherever they stand; as `find_groups`, with samples that are alone.
+
+    Args:
+        looks: `Fingerprint.looks` of every sample; those without are left out.
+    """
+    return _group(looks, None)
+
+
+def _group(looks: Sequence[bytes], splits: Sequence[int] | None) -> list[list[int]]:
+    """Groups joined by near pairs: by those of different splits, or by all where there are none."""
     with_looks = [index for index, hashed in enumerate(looks) if hashed]
     if not with_looks:
         return []
     rows = np.frombuffer(b"".join(looks[index] for index in with_looks), np.uint8)
     distinct, place = np.unique(rows.reshape(len(with_looks), -1), axis=0, return_inverse=True)
     place = place.reshape(-1)
-    bits = np.uint64(1) << np.array([splits[index] for index in with_looks], np.uint64)
-    masks = np.zeros(len(distinct), np.uint64)
-    np.bitwise_or.at(masks, place, bits)
+    masks = np.full(len(distinct), _EVERYWHERE)
+    if splits is not None:
+        bits = np.uint64(1) << np.array([splits[index] for index in with_looks], np.uint64)
+        masks = np.zeros(len(distinct), np.uint64)
+        np.bitwise_or.at(masks, place, bits)
     joined = _join(len(distinct), _near_pairs(distinct, masks))
     groups: dict[int, list[int]] = {}
     for index, at in zip(with_looks, place.tolist(), strict=True):
         groups.setdefault(joined[at], []).append(index)
-    return [group for group in groups.values() if len({splits[index] for index in group}) > 1]
+    return list(groups.values())
 
 
 def _near_pairs(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From decoded values to integers of at most 16 bits: as stored, by a window, by percentiles."""
+"""From decoded values to integers of at most 16 bits: as stored, as shown, by a range of values."""
 
 import math
 from collections.abc import Sequence
@@ -15,6 +15,9 @@ from tiny_agent_trainer.tokenizer import samples
 
 BRIGHTEST: Final = 65535
 """What the upper end of a window becomes."""
+
+_STEP_OF_8_BITS: Final = 257
+"""65535 / 255: black stays black, white becomes white, steps between stay equal."""
 
 _STORED: Final = (np.uint8, np.uint16, np.int16)
 _VALUES_AT_ONCE: Final = 1 << 18
@@ -33,10 +36,13 @@ def rescale(values: npt.NDArray[Any], options: TokenizerSection, key: str) -> sa
         key: The image, for messages.
 
     Raises:
-        DatasetError: Values are to be kept as stored and some is no integer of at most 16 bits.
+        DatasetError: Values are to be kept as stored and some is no integer of at most 16 bits;
+            or they are to be displays and have another type than uint8 or uint16.
     """
     if options.intensity == "stored":
         return _as_stored(values, key)
+    if options.intensity == "display":
+        return _as_display(values, key)
     if options.intensity == "window":
         low, high = options.window
     else:
@@ -101,6 +107,20 @@ def _as_stored(values: npt.NDArray[Any], key: str) -> samples.StoredArray:
         where=key,
         expected="whole numbers of at most 16 bits",
         found=f"{values.dtype} from {low} to {high}",
+        remedy='write intensity = "window" with window = [low, high], or intensity = "percentile", '
+        "under [tokenizer]",
+    )
+
+
+def _as_display(values: npt.NDArray[Any], key: str) -> npt.NDArray[np.uint16]:
+    if values.dtype == np.uint16:
+        return values
+    if values.dtype == np.uint8:
+        return values.astype(np.uint16) * np.uint16(_STEP_OF_8_BITS)
+    raise errors.DatasetError(
+        where=key,
+        expected="a display: 8 or 16 bits, from black to white",
+        found=f"values of {values.dtype}",
         remedy='write intensity = "window" with window = [low, high], or intensity = "percentile", '
         "under [tokenizer]",
     )

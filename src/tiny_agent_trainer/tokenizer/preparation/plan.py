@@ -16,6 +16,9 @@ from tiny_agent_trainer.tokenizer.preparation import channels
 LENGTH_LIMIT: Final = 1 << 20
 """Pixels along a dim. Sums of weights times 16-bit values then stay far below 2^63."""
 
+_ALIKE: Final = Fraction(1, 100)
+"""A circle that is drawn as such an ellipse is off by half a pixel over 100."""
+
 _AXES: Final = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
 
 
@@ -40,6 +43,21 @@ class Plan:
     resized: tuple[int, ...]
     fitted: tuple[int, ...]
     channels: int
+
+    def plane_ratio(self, image: Image) -> float:
+        """Distance of columns over distance of rows in the prepared image of this one.
+
+        1 where the image does not say its spacing, and where they differ by less than 1 %, as
+        lengths do that were rounded to whole pixels.
+        """
+        if min(image.spacing_mm, default=0.0) <= 0:
+            return 1.0
+        rows, columns = (
+            Fraction(image.spacing_mm[stored]) * image.values.shape[stored] / length
+            for stored, length in zip(self.order[-2:], self.resized[-2:], strict=True)
+        )
+        ratio = columns / rows
+        return 1.0 if abs(ratio - 1) < _ALIKE else float(ratio)
 
     @property
     def shape(self) -> tuple[int, ...]:

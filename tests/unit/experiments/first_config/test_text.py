@@ -16,6 +16,7 @@ def content(**changes):
         "labels": {"file": "l.csv", "id_column": "id", "scheme": "class", "column": "kind"},
         "split": {"seed": 3, "validation_fraction": 0.2, "test_fraction": 0.2},
         "shapes": [(100, 80, 1)],
+        "tokenizer": {},
         "task": "multiclass",
         "is_ranked": True,
         "num_training": 100,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tiny_agent_trainer import randomness
+from tiny_agent_trainer import errors, randomness
 from tiny_agent_trainer.config.augmentation import AugmentationOptions
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.exact.kernels import warp
@@ -115,6 +115,38 @@ class TestWarps:
         assert abs(angles.mean()) < 2
         assert 0.8 <= zooms.min() < 0.81
         assert 1.19 < zooms.max() <= 1.2
+
+    def test_a_circle_of_the_patient_stays_one_where_pixels_are_long(self):
+        """Columns are twice as far apart as rows, so that a disc is twice as high as wide."""
+        down, across = np.mgrid[-30:31, -30:31]
+        disc = (((down / 20) ** 2 + (across / 10) ** 2) < 1) * 255
+        images = np.repeat(disc.astype(np.uint8)[None, None], 8, axis=0)
+        options = AugmentationOptions(rotate_degrees=90.0)
+        turned = warping.apply(images, warping.draw_warps(words_of(8), options, 2, np.full(8, 2.0)))
+        squared = warping.apply(images, warping.draw_warps(words_of(8), options, 2))
+        changed = [(np.abs(one.astype(int) - images) > 128).sum() for one in (turned, squared)]
+        assert changed[0] < changed[1] / 10
+
+    def test_the_ratio_of_square_pixels_changes_no_bit(self):
+        options = AugmentationOptions(rotate_degrees=30.0, scale=0.2)
+        told = warping.draw_warps(words_of(50), options, 2, np.ones(50))
+        untold = warping.draw_warps(words_of(50), options, 2)
+        assert (told.matrices == untold.matrices).all()
+
+    def test_a_turn_in_millimetres_is_the_formula(self):
+        options = AugmentationOptions(rotate_degrees=30.0)
+        ratios = np.linspace(0.25, 4, 50)
+        found = warping.draw_warps(words_of(50), options, 2, ratios).matrices / 2.0**30
+        square = warping.draw_warps(words_of(50), options, 2).matrices / 2.0**30
+        assert np.allclose(found[:, 1], square[:, 1] * ratios, rtol=0, atol=1e-8)
+        assert np.allclose(found[:, 2], square[:, 2] / ratios, rtol=0, atol=1e-8)
+        assert (found[:, [0, 3, 4]] == square[:, [0, 3, 4]]).all()
+
+    def test_pixels_that_are_too_long_are_refused(self):
+        options = AugmentationOptions(rotate_degrees=30.0, scale=0.5)
+        with pytest.raises(errors.DatasetError, match="16 times"):
+            warping.draw_warps(words_of(2), options, 2, np.array([1.0, 1 / 16]))
+        warping.draw_warps(words_of(2), AugmentationOptions(scale=0.5), 2, np.array([1.0, 1 / 16]))
 
     def test_a_larger_scale_enlarges(self):
         image = np.zeros((1, 1, 21, 21), np.uint8)

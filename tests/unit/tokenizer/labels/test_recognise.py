@@ -111,7 +111,9 @@ class TestLabels:
 
     def test_blank_cells_are_no_label(self):
         wishes = recognise.Wishes(labels=("kind",))
-        with pytest.raises(errors.DatasetError, match="6 of 12 rows blank"):
+        with pytest.raises(
+            errors.DatasetError, match="1 different values in 6 rows, 6 more are blank"
+        ):
             values(wishes, image=IDS, kind=["a", ""] * 6)
 
     def test_no_cell_is_told(self):
@@ -124,3 +126,73 @@ class TestLabels:
 def test_a_column_of_splits_is_taken():
     splits = ["train", "val", "test"] * 4
     assert values(image=IDS, kind=TURNS, split=splits)["split"] == "split"
+
+
+def reasons(wishes=None, **columns):
+    found = recognise.recognise(table(**columns), items(), wishes or recognise.Wishes())
+    return " ".join(found.reasons)
+
+
+GRADES = [str(i % 5) for i in range(COUNT)]
+
+
+class TestGrades:
+    """Whole numbers in a row may be names, grades or counts: it is told what was taken."""
+
+    def test_they_are_names_unless_somebody_says_more_and_the_way_out_is_told(self):
+        found = values(image=IDS, label=GRADES)
+        assert found["scheme"] == "class"
+        assert "names without an order" in reasons(image=IDS, label=GRADES)
+        assert "--labels-as ordinal" in reasons(image=IDS, label=GRADES)
+
+    @pytest.mark.parametrize(
+        "cells", [TURNS, ["01"[i % 2] for i in range(COUNT)], ["3", "7", "9"] * 4]
+    )
+    def test_other_values_bring_no_such_remark(self, cells):
+        assert "--labels-as" not in reasons(image=IDS, label=cells)
+
+    def test_as_grades_they_are_listed_by_their_size(self):
+        cells = [("10", "9", "2")[i % 3] for i in range(COUNT)]
+        found = values(recognise.Wishes(labels_as="ordinal"), image=IDS, label=cells)
+        assert (found["scheme"], found["classes"]) == ("ordinal", ["2", "9", "10"])
+
+    def test_as_numbers_and_as_classes(self):
+        for wish, scheme in (("regression", "regression"), ("classes", "class")):
+            found = values(recognise.Wishes(labels_as=wish), image=IDS, label=GRADES)
+            assert found["scheme"] == scheme
+            assert "classes" not in found
+
+    @pytest.mark.parametrize("cells", [TURNS, ["1", "1.0", "2"] * 4, ["1.5", "2", "3"] * 4])
+    def test_an_order_that_nobody_told_is_refused(self, cells):
+        with pytest.raises(errors.DatasetError, match="order is known"):
+            values(recognise.Wishes(labels_as="ordinal"), image=IDS, label=cells)
+
+    def test_words_are_no_numbers(self):
+        with pytest.raises(errors.DatasetError, match="numbers alone"):
+            values(recognise.Wishes(labels_as="regression"), image=IDS, label=TURNS)
+
+    def test_several_columns_are_no_grades(self):
+        ones = ["01"[i % 2] for i in range(COUNT)]
+        wishes = recognise.Wishes(labels=("a", "b"), labels_as="ordinal")
+        with pytest.raises(errors.UsageError, match="one label column"):
+            values(wishes, image=IDS, a=ones, b=ones)
+
+
+class TestBlankLabels:
+    """Rows without a label are left out where a name says which column it is, and counted."""
+
+    def test_a_telling_name(self):
+        cells = ["", *TURNS[1:-1], " "]
+        assert values(image=IDS, label=cells)["on_blank"] == "list"
+        assert f"2 of {COUNT} rows are blank" in reasons(image=IDS, label=cells)
+
+    def test_a_column_without_one_is_no_candidate(self):
+        with pytest.raises(errors.DatasetError, match="a class, a number or findings"):
+            values(image=IDS, kind=["", *TURNS[1:]])
+
+    def test_a_named_column(self):
+        found = values(recognise.Wishes(labels=("kind",)), image=IDS, kind=["", *TURNS[1:]])
+        assert (found["scheme"], found["on_blank"]) == ("class", "list")
+
+    def test_nothing_is_said_where_none_is_blank(self):
+        assert "on_blank" not in values(image=IDS, label=TURNS)

@@ -111,3 +111,26 @@ def test_stored_integers_stay_as_they_are(dtype):
 def test_ranges_that_say_nothing_are_refused(options):
     with pytest.raises(ValueError, match="window"):
         TokenizerSection(**options)
+
+
+class TestDisplays:
+    """Black stays black and white becomes white, whatever the bits."""
+
+    OPTIONS = TokenizerSection(intensity="display")
+
+    def test_every_value_of_8_bits_keeps_its_share_of_white(self):
+        values = np.arange(256, dtype=np.uint8)
+        found = intensity.rescale(values, self.OPTIONS, "x")
+        assert found.dtype == np.uint16 == intensity.prepared_dtype(np.uint8, self.OPTIONS)
+        assert [Fraction(int(new), 65535) for new in found] == [
+            Fraction(v, 255) for v in range(256)
+        ]
+
+    def test_16_bits_stay(self):
+        values = np.array([0, 1, 4095, 65535], np.uint16)
+        assert intensity.rescale(values, self.OPTIONS, "x").tolist() == values.tolist()
+
+    @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
+    def test_what_is_no_display_is_refused(self, dtype):
+        with pytest.raises(errors.DatasetError, match=f"x: .*{np.dtype(dtype).name}"):
+            intensity.rescale(np.zeros(4, dtype), self.OPTIONS, "x")

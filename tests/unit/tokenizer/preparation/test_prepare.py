@@ -226,3 +226,29 @@ def test_a_real_volume_is_prepared_by_every_step(shared_data):
     assert found.shape == (1, 24, 24, 24)
     assert found.dtype == np.uint16
     assert found.max() > 30000
+
+
+class TestPlaneRatio:
+    """How much further apart columns are than rows, after every step."""
+
+    @pytest.mark.parametrize(
+        ("shape", "facts", "options", "expected"),
+        [
+            ((6, 8), {}, {}, 1),
+            ((6, 8), {"spacing_mm": (0.5, 0.5)}, {}, 1),
+            ((6, 8), {"spacing_mm": (0.5, 0.25)}, {}, 0.5),
+            ((6, 8), {"spacing_mm": (0.5, 0.25)}, {"size": (4, 4)}, 0.5),
+            ((6, 8), {"spacing_mm": (0.5, 0.5)}, {"resize": 4}, 8 / 6),
+            ((600, 601), {"spacing_mm": (1.0, 1.0)}, {"resize": 64}, 1),
+            ((6, 8), {"spacing_mm": (0.5, 0.25)}, {"spacing_mm": (0.25, 0.25)}, 1),
+            ((3, 6, 8), {"spacing_mm": (9.0, 1.0, 2.0)}, {}, 2),
+            ((3, 6, 8), {"spacing_mm": (9.0, 1.0, 2.0)}, {"slices": 1}, 2),
+            ((3, 6, 8), {"spacing_mm": (4.0, 1.0, 2.0), "orientation": "SPL"},
+             {"orientation": "LPS"}, 4),
+        ],
+    )  # fmt: skip
+    def test_of(self, shape, facts, options, expected):
+        image = volume(shape, **facts)
+        assert (
+            plan.build_plan(image, TokenizerSection(**options), "k").plane_ratio(image) == expected
+        )

@@ -16,7 +16,7 @@ from pydicom import config, encaps, uid
 from pydicom.pixels.decoders.base import get_decoder
 
 from tiny_agent_trainer.tokenizer.images import refusing, sources
-from tiny_agent_trainer.tokenizer.images.dicom import codestream, enhanced, files, tags
+from tiny_agent_trainer.tokenizer.images.dicom import codestream, enhanced, files, run_length, tags
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -220,8 +220,10 @@ def _decode(
     """One frame with its photometric interpretation and what is to be remarked."""
     transformed = False
     with refusing.foreign(key, f"pixels that {syntax.package} decodes"):
-        if syntax.plugin and name != uid.RLELossless:
-            encoded = _encoded(dataset, index, key)
+        encoded = _encoded(dataset, index, key) if syntax.plugin else b""
+        if name == uid.RLELossless:
+            run_length.require_runs(encoded, layout.rows * layout.columns, key)
+        elif syntax.plugin:
             codestream.require_size(encoded, layout.rows, layout.columns, key)
             transformed = (
                 syntax.plugin == "pillow"

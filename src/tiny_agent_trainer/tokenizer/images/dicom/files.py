@@ -82,6 +82,16 @@ def decode(data: bytes, key: str) -> pydicom.Dataset:
         return _parse(io.BytesIO(data), key, allowed, with_pixels=True)
 
 
+def decode_uptake(data: bytes, key: str) -> pydicom.Dataset:
+    """The elements of a whole PET file from which standardised uptake values follow.
+
+    Raises:
+        DatasetError: The file cannot be parsed.
+    """
+    with refusing.foreign(key, "a DICOM file"):
+        return _parse(io.BytesIO(data), key, privacy.UPTAKE, with_pixels=False)
+
+
 def read_directory(path: Path, key: str) -> pydicom.Dataset:
     """The records of a DICOMDIR.
 

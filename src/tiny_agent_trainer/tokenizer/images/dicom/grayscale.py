@@ -19,7 +19,7 @@ _EXACT_LIMIT: Final = 1 << 53
 
 
 def quantify(
-    stored: npt.NDArray[Any], frame: enhanced.Frame, layout: decode.Layout
+    stored: npt.NDArray[Any], frame: enhanced.Frame, layout: decode.Layout, factor: float = 1.0
 ) -> npt.NDArray[Any]:
     """Apply a frame's modality transformation.
 
@@ -27,10 +27,12 @@ def quantify(
         stored: Integers, shape (rows, columns).
         frame: Where the transformation is described.
         layout: Of the stored values.
+        factor: From the unit of the file to the one that is wanted.
 
     Returns:
-        int16 or, where values need it, int32, if slope and intercept are whole numbers; otherwise
-        float32, stored * slope + intercept in two operations of float64, rounded once.
+        int16 or, where values need it, int32, if slope and intercept are whole numbers and the
+        factor is 1; otherwise float32, (stored * slope + intercept) * factor in three operations
+        of float64, rounded once.
 
     Raises:
         DatasetError: A slope of 0, a damaged LUT, values beyond 32 bits.
@@ -38,7 +40,8 @@ def quantify(
     macro = frame.macro("PixelValueTransformationSequence")
     tables = tags.items(frame.dataset, "ModalityLUTSequence", frame.key)
     if tables:
-        return look_up(stored, tables[0], layout.is_signed, frame.key)[0]
+        entries = look_up(stored, tables[0], layout.is_signed, frame.key)[0]
+        return entries if factor == 1 else admission.admit(entries * np.float64(factor), frame.key)
     slope = (tags.numbers(macro, "RescaleSlope", frame.key, 1) or (1.0,))[0]
     intercept = (tags.numbers(macro, "RescaleIntercept", frame.key, 1) or (0.0,))[0]
     if slope == 0:
@@ -46,10 +49,11 @@ def quantify(
         raise refusing.refusal(where, "a slope other than 0", "0")
     low, high = layout.stored_range
     reach = max(abs(low), abs(high)) * abs(slope) + abs(intercept)
-    if slope.is_integer() and intercept.is_integer() and reach < _EXACT_LIMIT:
+    is_whole = slope.is_integer() and intercept.is_integer() and factor == 1
+    if is_whole and reach < _EXACT_LIMIT:
         return _whole(stored, int(slope), int(intercept), frame.key)
     product = stored.astype(np.float64) * slope
-    return admission.admit(product + intercept, frame.key)
+    return admission.admit((product + intercept) * factor, frame.key)
 
 
 def _whole(stored: npt.NDArray[Any], slope: int, intercept: int, key: str) -> npt.NDArray[Any]:

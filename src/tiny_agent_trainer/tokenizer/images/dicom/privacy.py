@@ -2,7 +2,8 @@
 """The tags that are read at all, and which of them say who somebody is.
 
 Elements outside of these lists are skipped while a file is parsed: no name, date or comment is
-ever in memory, so none can reach a result.
+ever in memory, so none can reach a result. The times and the weight that standardised uptake
+values need are read of PET files alone, and only while their factor is computed.
 """
 
 from typing import Final
@@ -36,6 +37,18 @@ GROUPS: Final = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequ
 """Sequences with geometry and intensity per frame; only the macros that are known are looked up."""
 
 HEADER: Final = IDENTITY + GEOMETRY + INTENSITY + PIXELS + DESCRIPTION + GROUPS
+
+PHILIPS_CREATOR: Final = "0x70530010"
+PHILIPS_FACTOR: Final = "0x70531000"
+"""SUV Scale Factor of the block that "Philips PET Private Group" reserves first."""
+
+UPTAKE: Final = (
+    "Units", "SUVType", "CorrectedImage", "DecayCorrection", "PatientWeight", "SeriesDate",
+    "SeriesTime", "AcquisitionDate", "AcquisitionTime", "FrameReferenceTime",
+    "ActualFrameDuration", "TimezoneOffsetFromUTC", "RadiopharmaceuticalInformationSequence",
+    PHILIPS_CREATOR, PHILIPS_FACTOR,
+)  # fmt: skip
+"""Nothing of these leaves `uptake.py` but one factor, and refusals for the user."""
 
 DATA: Final = (
     "PixelData", "FloatPixelData", "DoubleFloatPixelData", "ExtendedOffsetTable",

@@ -24,6 +24,7 @@ from tiny_agent_trainer.tokenizer.images.dicom import (
     privacy,
     resample,
     tags,
+    uptake,
     windows,
 )
 
@@ -49,7 +50,7 @@ class _Part:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Loaded:
-    """Some frames of one file."""
+    """Some frames of one file; `factor` brought its values to standardised uptake values."""
 
     header: headers.Header
     frame: enhanced.Frame
@@ -57,6 +58,7 @@ class _Loaded:
     decoder: str
     remarks: tuple[str, ...]
     file: samples.SourceFile
+    factor: float
 
 
 def read_file(root: Path, key: str, options: DicomOptions) -> image.Image:
@@ -94,9 +96,11 @@ def _load(root: Path, key: str, options: DicomOptions) -> _Loaded:
     frames = enhanced.frames_of(dataset, key)
     header = headers.of(dataset, frames, key)
     chosen = headers.chosen_frames(header, options)
+    is_uptake = _is_uptake(header, options)
+    factor = uptake.factor_of(files.decode_uptake(data, key), key) if is_uptake else 1.0
     decoded = decode.decode_frames(dataset, header.layout, key, chosen)
     parts = tuple(
-        _part(stored, decoded.photometric, frames[index], header.planes[index], header, options)
+        _part(stored, decoded, frames[index], header.planes[index], header, options, factor)
         for stored, index in zip(decoded.stored, chosen, strict=True)
     )
     return _Loaded(
@@ -104,25 +108,34 @@ def _load(root: Path, key: str, options: DicomOptions) -> _Loaded:
         frame=frames[chosen[0]],
         parts=parts,
         decoder=decoded.decoder,
-        remarks=(*decoded.remarks, *_remarks(dataset, parts, header)),
+        remarks=(*decoded.remarks, *_remarks(dataset, parts, header, is_uptake=is_uptake)),
         file=file,
+        factor=factor,
     )
+
+
+def _is_uptake(header: headers.Header, options: DicomOptions) -> bool:
+    """Whether values are to be standardised uptake values."""
+    is_pet = header.modality == "PT" and not headers.is_display(header.modality, options)
+    return is_pet and options.pet == "suv"
 
 
 def _part(
     stored: npt.NDArray[Any],
-    photometric: str,
+    decoded: decode.Frames,
     frame: enhanced.Frame,
     plane: geometry.Plane | None,
     header: headers.Header,
     options: DicomOptions,
+    factor: float,
 ) -> _Part:
+    photometric = decoded.photometric
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         rgb = colour.to_rgb(stored, photometric, frame.dataset, header.key)
         return _Part(values=rgb, padding=None, voi=None, is_inverted=False, plane=plane)
     if stored.ndim != 2:
         raise refusing.refusal(header.key, "one sample per gray pixel", f"{stored.shape[-1]}")
-    values = grayscale.quantify(stored, frame, header.layout)
+    values = grayscale.quantify(stored, frame, header.layout, factor)
     voi = None
     if headers.is_display(header.modality, options):
         is_signed = bool(values.min() < 0) or header.layout.is_signed
@@ -149,13 +162,17 @@ def _padding(stored: npt.NDArray[Any], frame: enhanced.Frame) -> npt.NDArray[np.
     return found[..., None] if found.any() else None
 
 
-def _remarks(dataset: pydicom.Dataset, parts: Sequence[_Part], header: headers.Header) -> list[str]:
+def _remarks(
+    dataset: pydicom.Dataset, parts: Sequence[_Part], header: headers.Header, *, is_uptake: bool
+) -> list[str]:
     found = []
     if any(part.padding is not None for part in parts):
         found.append("pixel padding (0028,0120)")
     if tags.text(dataset, "BurnedInAnnotation", header.key) == "YES":
         found.append(privacy.BURNED_IN)
-    if header.modality == "PT":
+    if is_uptake:
+        found.append("standardised uptake values by body weight, in g/ml")
+    elif header.modality == "PT":
         unit = tags.text(dataset, "Units", header.key)
         is_plain = unit.isascii() and unit.isalnum() and len(unit) <= 16
         found.append(f"values in {unit if is_plain else 'an unknown unit'}, not made SUV")
@@ -177,6 +194,7 @@ def _volume(loaded: Sequence[_Loaded], options: DicomOptions) -> image.Image:
         raise refusing.refusal(key, "two or more slices with their places", found)
     if len({part.values.shape for part in parts}) > 1:
         raise refusing.refusal(key, "slices of one shape", "several shapes")
+    uptake.require_alike([one.factor for one in loaded], key)
     stack = resample.stack_of(planes, key, may_resample=options.on_irregular == "resample")
     finished, shown = _finished(parts, loaded[0].header, options)
     slices = _of_one_type([finished[index] for index in stack.order])

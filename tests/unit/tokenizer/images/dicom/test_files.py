@@ -180,3 +180,32 @@ class TestPrivacy:
             read(tmp_path, data)
         assert not caplog.records
         assert not recwarn.list
+
+
+class TestOtherFiles:
+    """Images that are not read here are refused by what they are, with the way out."""
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("a.dcm.gz", "a gzipped DICOM file; unpack it"),
+            ("A.IMA.GZ", "a gzipped DICOM file; unpack it"),
+            ("b.hdr", "Analyze 7.5.*one .nii"),
+            ("b.img", "Analyze 7.5.*one .nii"),
+            ("b.img.gz", "Analyze 7.5.*one .nii"),
+        ],
+    )
+    def test_they_are_named(self, tmp_path, name, said):
+        (tmp_path / name).write_bytes(bytes(348))
+        (refusal,) = folder.list_folder(tmp_path, ImagesOptions()).refusals
+        assert refusal.key == name
+        with pytest.raises(errors.DatasetError, match=said):
+            folder.read_path(tmp_path / name, ImagesOptions())
+
+    def test_dicom_is_known_by_its_content_whatever_its_name(self, tmp_path):
+        (tmp_path / "a.img").write_bytes(dicom_files.make())
+        assert folder.read_path(tmp_path / "a.img", ImagesOptions()).modality == "CT"
+
+    def test_text_beside_images_stays_unseen(self, tmp_path):
+        (tmp_path / "notes.gz").write_bytes(bytes(9))
+        assert folder.list_folder(tmp_path, ImagesOptions()).refusals == ()

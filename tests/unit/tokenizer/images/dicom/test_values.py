@@ -266,9 +266,6 @@ class TestRemarks:
         assert "lossy compression" in image.remarks
         assert any("burned-in" in remark for remark in image.remarks)
 
-    def test_pet_says_its_unit_and_that_it_is_no_suv(self, read):
-        assert "values in BQML, not made SUV" in read(Modality="PT", Units="BQML").remarks
-
     def test_the_decoder_and_the_files_digest_are_recorded(self, read, tmp_path):
         image = read()
         assert image.decoder.startswith("pydicom 3.")
