@@ -82,6 +82,7 @@ def packed(
     *rest: Any,  # noqa: ANN401  # arrays and integers, as `pack` wants them
     shape: tuple[int, ...],
     what: str,
+    is_filled: bool,
     taps: int = 1,
 ) -> Powers:
     """Round an operand to its grids, into `values`; see `kernels/operands.py`.
@@ -94,6 +95,7 @@ def packed(
         rest: For `pack`.
         shape: Of the grids, as `pack` and the caller see them; as many for every batch.
         what: Names the operand in an error.
+        is_filled: Whether `pack` writes everything that is read; else the rest becomes zero.
         taps: Neighbouring columns of one block.
 
     Returns:
@@ -112,7 +114,7 @@ def packed(
         operands.kernel_of(pack), operands.PHASES, x_BRC,
         np.empty((batches, parts, folds * columns), np.int32), taps, grids.CONTRACTION_BITS,
         grids.CONTRACTION_FLOOR, scale.reshape(batches, -1), power.reshape(batches, -1), fault,
-        values, tasks, scale, *rest,
+        values[:0] if is_filled else values, tasks, scale, *rest,
     )  # fmt: skip
     if fault[0]:
         raise grids.not_finite(what)

@@ -32,10 +32,13 @@ def convolve(
 
 def input_gradient(gradient: torch.Tensor, weight: torch.Tensor, shape: Geometry) -> torch.Tensor:
     """(N, D', H', W', O): (N, D, H, W, C)."""
-    out = torch.zeros(shape.samples, *shape.size, shape.inputs)
-    if not out.numel() or not gradient.numel():
-        return out
+    size = (shape.samples, *shape.size, shape.inputs)
+    if not gradient.numel():
+        return torch.zeros(size)
     plan = int16_plans.plan_input_gradient(shape)
+    out = torch.empty(size) if plan.is_complete else torch.zeros(size)
+    if not out.numel():
+        return out
     image = int16_images.pack_image(gradient, plan.size, plan.border, "the output gradient")
     bias = blocks.bias_of(None, shape.inputs)
     for phase in plan.phases:
@@ -78,5 +81,6 @@ def _pack_weight(
     return values, blocks.packed(
         pack.pack_panels, flat.reshape(phase.weight_shape), values, panels, flat,
         phase.weight_steps, phase.taps_T3, phase.depth, phase.pairs, phase.panel_stride, values,
-        shape=(phase.groups, phase.columns), what="the weight", taps=phase.weight_taps,
+        shape=(phase.groups, phase.columns), what="the weight",
+        is_filled=phase.is_even, taps=phase.weight_taps,
     )  # fmt: skip

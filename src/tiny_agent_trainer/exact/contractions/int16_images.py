@@ -105,6 +105,7 @@ def pack_image(
     powers = blocks.packed(
         pack.pack_places, x_NDHWC.reshape(samples, -1, 1), values, samples * depth * height,
         x_NDHWC, np.array(border), packed, shape=(samples,), what=what,
+        is_filled=size == x_NDHWC.shape[1:4],
     )  # fmt: skip
     return values, powers
 
@@ -138,6 +139,6 @@ def pack_pairs(
     powers = blocks.packed(
         pack.pack_pairs, x_NDHWC.reshape(1, -1, channels), values, layout.pairs * depth * height,
         x_NDHWC, np.array(layout.border), layout.view(values[:-SLACK].view(np.int32)),
-        shape=(channels,), what=what,
+        shape=(channels,), what=what, is_filled=layout.size == x_NDHWC.shape[1:4],
     )  # fmt: skip
     return values, powers

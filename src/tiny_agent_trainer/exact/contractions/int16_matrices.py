@@ -131,7 +131,7 @@ def _pack_row_pairs(x: torch.Tensor, width: int, what: str) -> Packed:
     packed = values[:-SLACK].view(np.int32).reshape(batches, panels, filled, width)
     powers = blocks.packed(
         pack.pack_row_pairs, x_BKC, values, batches * -(-depth // 2), x_BKC, packed,
-        shape=(batches, columns), what=what,
+        shape=(batches, columns), what=what, is_filled=2 * filled == depth,
     )  # fmt: skip
     return _panels(values, panels, stride, powers.reshape(-1), width)
 

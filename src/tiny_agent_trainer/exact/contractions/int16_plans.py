@@ -49,6 +49,7 @@ class Phase:
         rows, out_rows: Where each row begins in the image, and in the result.
         segments: Of the contracted axis, in the image.
         pairs: Of one segment.
+        is_even: Whether the values of a segment fill them.
         groups: Of channels.
         depth, columns: Contracted and other channels of a group.
         weight_shape, weight_taps: For `blocks.packed`.
@@ -60,6 +61,7 @@ class Phase:
     out_rows: Offsets
     segments: Offsets
     pairs: int
+    is_even: bool
     groups: int
     depth: int
     columns: int
@@ -105,11 +107,13 @@ class InputGradient:
     Attributes:
         size, border: Of the packed gradient: padded, and where its first value stands.
         phases: Together they reach every place that any tap reaches.
+        is_complete: Whether these are all places.
     """
 
     size: Triple
     border: Triple
     phases: tuple[Phase, ...]
+    is_complete: bool
 
 
 @functools.lru_cache(maxsize=KEPT)
@@ -166,7 +170,11 @@ def plan_input_gradient(shape: Geometry) -> InputGradient:
             weight_steps=(shape.group_inputs * volume, volume),
         )
         phases.append(phase)
-    return InputGradient(size=size, border=border, phases=tuple(phases))
+    reached = sum(len(phase.rows) for phase in phases)
+    return InputGradient(
+        size=size, border=border, phases=tuple(phases),
+        is_complete=reached == shape.samples * count(shape.size),
+    )  # fmt: skip
 
 
 def _phase(
@@ -196,6 +204,7 @@ def _phase(
         out_rows=out_rows,
         segments=np.array(segments),
         pairs=-(-run * depth // 2),
+        is_even=run * depth % 2 == 0,
         groups=shape.groups,
         depth=depth,
         columns=columns,

@@ -56,7 +56,7 @@ def _operand(
     scale: Any,
     *rest: Any,
 ) -> None:
-    """Fill `scale`, `power` and `values`, and with them what `pack` is given in `rest`.
+    """Fill `scale` and `power`, and with them what `pack` is given in `rest`.
 
     Args:
         progress_P2: See `handing_out`.
@@ -68,7 +68,7 @@ def _operand(
         scale_BF: float32; what a value is multiplied by to become an integer.
         power_BF: float64; what an integer stands for.
         fault: int64 (1,); 1 where x holds NaN or infinity.
-        values: int16, flat; becomes zero before it is packed.
+        values: int16, flat; what becomes zero before `pack` writes.
         tasks: Of `pack`.
         scale: The memory of `scale_BF` in the shape in which `pack` reads it.
         rest: For `pack`, after `start`, `stop` and `scale`.
