@@ -64,8 +64,9 @@ def _whole(stored: npt.NDArray[Any], slope: int, intercept: int, key: str) -> np
     is_short_way = all(bounds[0] <= number <= bounds[1] for number in (*ends, slope, intercept))
     dtype = np.int16 if is_short else np.int32
     whole: npt.NDArray[np.signedinteger]
-    if stored.dtype == dtype and slope == 1 and is_short_way:
-        whole = np.add(stored, dtype(intercept))
+    if slope == 1 and is_short_way and stored.dtype.itemsize == np.dtype(dtype).itemsize:
+        # Every value fits, so that its bits mean the same without a sign.
+        whole = np.add(stored.view(dtype), dtype(intercept))
         return whole
     # Products may leave the type on their way: what comes back into it is exact all the same.
     whole = stored.astype(dtype if is_short_way else np.int64)
