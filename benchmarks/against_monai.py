@@ -35,7 +35,7 @@ from benchmarks import prepared_study
 from tiny_agent_trainer.experiments import prepare
 
 _BATCH = 16
-_COLD_PAIRS = 3
+_COLD_PAIRS = 5
 
 
 def compare(source: Path, keys: Sequence[str], pairs: int) -> None:
@@ -52,6 +52,8 @@ def compare(source: Path, keys: Sequence[str], pairs: int) -> None:
             lambda _: CacheDataset(paths, steps, num_workers=None, progress=False), Path(scratch)
         )
         sides = (_Ours(study), persistent, cached)
+        for side in sides:  # what a process loads and compiles once is nobody's
+            side.cold()
         _print("cold", [side.cold for side in sides], len(paths), min(pairs, _COLD_PAIRS))
         _print("warm", [side.warm for side in sides], len(paths), pairs)
         runs = [side.next_run for side in sides[:2]]
