@@ -3,11 +3,11 @@
 
     python -m benchmarks.data_path [FOLDER] [PAIRS]
 
-Without a folder, the phantom's studies are written and read. The peer of reading is what a short
-script does: `pydicom.dcmread`, `pixel_array`, slope and intercept in float64. Ours reads the same
-files, hashes them, checks headers and bits, and gives display or Hounsfield values of 16 bits.
-Pairs run in alternation on one core; medians and the ratio of rates are printed. Files that either
-side cannot read are left out of both.
+Without a folder, the phantom's studies are written and read. The peer of reading is the decoding
+alone: `pydicom.dcmread` and `pixel_array`, without slope and intercept. Ours reads the same files,
+hashes them, checks headers and bits, and gives display or Hounsfield values of 16 bits. Pairs run
+in alternation on one core; medians and the ratio of rates are printed. Files that either side
+cannot read are left out of both. `against_monai` and `warm_epoch` go on with the same files.
 """
 
 import os
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
+from benchmarks import against_monai, warm_epoch
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.data import DicomPhantomOptions
 from tiny_agent_trainer.config.images import DicomOptions, ImagesOptions
@@ -42,6 +43,8 @@ def main() -> None:
             if not keys:
                 raise SystemExit(f"{root}: no DICOM file that both sides read")
             _measure(title, root, keys, pairs)
+            against_monai.compare(root, keys, pairs)
+            warm_epoch.share(root, keys, pairs)
 
 
 def _phantoms(scratch: str) -> list[tuple[str, Path]]:
@@ -95,9 +98,7 @@ def _measure(title: str, root: Path, keys: Sequence[str], pairs: int) -> None:
 
 
 def _bare(path: Path) -> np.ndarray:
-    found = pydicom.dcmread(path)
-    slope = float(found.get("RescaleSlope", 1))
-    return found.pixel_array * slope + float(found.get("RescaleIntercept", 0))
+    return pydicom.dcmread(path).pixel_array
 
 
 def _alternate(

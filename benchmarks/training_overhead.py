@@ -43,12 +43,24 @@ THREADS = 2
 class Case:
     """One configuration, trained by both loops on the same batches."""
 
-    def __init__(self, text: str, batch_size: int, steps: int) -> None:
-        engine = "[engine]\narithmetic = 'native'\nepochs = 1000\n"
-        engine += f"batch_size = {batch_size}\nthreads = {THREADS}\n"
+    def __init__(
+        self,
+        text: str,
+        batch_size: int,
+        steps: int,
+        arithmetic: str = "native",
+        threads: int = THREADS,
+    ) -> None:
+        engine = f"[engine]\narithmetic = '{arithmetic}'\nepochs = 1000\n"
+        engine += f"batch_size = {batch_size}\nthreads = {threads}\n"
         self.config = trainer_config.parse_config((engine + text).encode(), "benchmark")
         self.data = prepare.read_data(self.config, None, samples.silent)
         self.batch_size, self.steps = batch_size, steps
+
+    @property
+    def num_training(self) -> int:
+        """Samples of an epoch."""
+        return len(self.data.cohort.splits["train"])
 
     def build_network(self) -> build.BuiltNetwork:
         """A new network with its initial weights."""

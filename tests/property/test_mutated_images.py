@@ -9,9 +9,9 @@ Not tested here: what is refused in which words (tests/unit/tokenizer/images).
 
 import gzip
 import io
-import random
 import resource
 
+import damage
 import dicom_files
 import nibabel
 import numpy as np
@@ -92,34 +92,6 @@ def made_seeds():
     }
 
 
-def mutated(data, number):
-    """One of many ways to damage a file."""
-    die = random.Random(number)
-    damaged = bytearray(data)
-    # Headers stand in front: half of the damage goes there.
-    reach = min(len(data), 2048) if number % 2 else len(data)
-    for _ in range(die.choice((1, 1, 2, 4, 16))):
-        place = die.randrange(min(reach, len(damaged)) or 1)
-        kind = die.randrange(7)
-        if kind == 0:
-            damaged[place : place + 1] = bytes([die.randrange(256)])
-        elif kind == 1:
-            damaged[place : place + 1] = bytes([damaged[place] ^ (1 << die.randrange(8))])
-        elif kind == 2:
-            damaged[place : place + 4] = die.choice((b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff"))
-        elif kind == 3:
-            del damaged[place : place + die.randrange(1, 64)]
-        elif kind == 4:
-            damaged[place:place] = damaged[place : place + die.randrange(1, 64)]
-        elif kind == 5:
-            damaged[place:place] = die.randbytes(die.randrange(1, 16))
-        else:
-            del damaged[max(place, 8) :]
-        if not damaged:
-            damaged = bytearray(b"\0")
-    return bytes(damaged)
-
-
 def outcome(root, name, data, number):
     """ "read" or "refused"; anything else is raised."""
     path = root / name
@@ -151,7 +123,7 @@ def attack(root, seeds, numbers):
     for name, data in seeds.items():
         for number in numbers:
             try:
-                counts[outcome(root, name, mutated(data, number), number)] += 1
+                counts[outcome(root, name, damage.mutated(data, number), number)] += 1
             except Exception as error:  # noqa: BLE001 -- whatever it is, it must not be
                 pytest.fail(f"seed {name!r}, mutation {number}: {type(error).__name__}: {error}")
         (root / name).unlink()

@@ -15,7 +15,7 @@ from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.tokenizer import samples
 from tiny_agent_trainer.tokenizer.preparation import prepare
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the form of entries and rows; another one finds nothing of this one."""
 
 _DECODERS: Final = (
@@ -40,14 +40,17 @@ def of_image(
         preparation: How the image is prepared.
         facts: Name and version of what is noted beside it.
     """
-    return _digest(
-        "image",
-        [file.sha256 for file in files],
-        section.semantic_values(decoding),
-        of_preparation(preparation),
-        facts,
-        _makers(),
-    )
+    made = _digest_making(decoding, preparation, facts, _makers())
+    return _digest("image", [file.sha256 for file in files], made)
+
+
+@functools.lru_cache(maxsize=64)
+def _digest_making(
+    decoding: ImagesOptions, preparation: TokenizerSection, facts: str, makers: tuple[str, ...]
+) -> str:
+    """What is the same for all images of a dataset, once for all of them."""
+    options = section.semantic_values(decoding), of_preparation(preparation)
+    return _digest("making", *options, facts, makers)
 
 
 def of_rows(images: Sequence[str], preparation: TokenizerSection) -> str:

@@ -165,7 +165,7 @@ def _letters(header: nifti_header.Header, affine: nifti_header.Affine) -> str:
         length = orientation.norm((right, front, head))
         # NIfTI counts to the right and to the front, DICOM to the left and to the back.
         directions.append((-right / length, -front / length, head / length))
-    return orientation.letters_of(directions)
+    return orientation.letters_of(tuple(directions))
 
 
 def _turn(header: nifti_header.Header) -> tuple[tuple[int, ...], tuple[bool, ...]]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which sides of the patient the dims of an array go to."""
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ _POSITIVE: Final = "LPS"
 _NEGATIVE: Final = "RAI"
 
 
-def letters_of(directions: Sequence[Vector]) -> str:
+@functools.lru_cache(maxsize=1 << 12)
+def letters_of(directions: tuple[Vector, ...]) -> str:
     """One letter per direction: the side of the patient that it goes to, each axis at most once.
 
     Args:

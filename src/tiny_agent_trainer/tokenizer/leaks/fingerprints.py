@@ -139,9 +139,8 @@ def sum_rows(
     """
     height = planes_NHW.shape[1]
     borders = np.unique(np.concatenate([np.arange(c + 1) * height // c for c in counts]))
-    pairs = itertools.pairwise(borders.tolist())
-    strips = [planes_NHW[:, low:high].sum(axis=1, dtype=np.int64) for low, high in pairs]
-    below = np.stack([np.zeros_like(strips[0]), *strips], axis=1).cumsum(axis=1)
+    strips = _sum_strips(planes_NHW, borders)
+    below = np.concatenate([np.zeros_like(strips[:, :1]), strips], axis=1).cumsum(axis=1)
     found = {}
     for count in counts:
         whole, part = np.divmod(np.arange(count + 1) * height, count)
@@ -149,6 +148,21 @@ def sum_rows(
         until = below[:, np.searchsorted(borders, whole)] * count + cut
         found[count] = np.diff(until, axis=1)
     return found
+
+
+def _sum_strips(
+    planes_NHW: npt.NDArray[np.integer], borders: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Sums over the rows between neighbouring borders.
+
+    Strip by strip where the type changes, for which `reduceat` is slow.
+    """
+    if planes_NHW.dtype == np.int64:
+        summed: npt.NDArray[np.int64] = np.add.reduceat(planes_NHW, borders[:-1], axis=1)
+        return summed
+    pairs = itertools.pairwise(borders.tolist())
+    strips = [planes_NHW[:, low:high].sum(axis=1, dtype=np.int64) for low, high in pairs]
+    return np.stack(strips, axis=1)
 
 
 def sum_columns(sums_NHW: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:

@@ -20,8 +20,9 @@ _STEP_OF_8_BITS: Final = 257
 """65535 / 255: black stays black, white becomes white, steps between stay equal."""
 
 _STORED: Final = (np.uint8, np.uint16, np.int16)
-_VALUES_AT_ONCE: Final = 1 << 18
-"""Values that are float64 at the same time; no effect on the result."""
+_VALUES_AT_ONCE: Final = 1 << 14
+"""Values that are float64 at the same time, so few that they stay in the cache of a core; no effect
+on the result."""
 
 
 def rescale(values: npt.NDArray[Any], options: TokenizerSection, key: str) -> samples.StoredArray:
@@ -66,12 +67,17 @@ def apply_window(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArr
     flat = values.reshape(-1)
     found = np.empty(flat.shape, np.uint16)
     for start in range(0, flat.size, _VALUES_AT_ONCE):
-        part = flat[start : start + _VALUES_AT_ONCE].astype(np.float64) - np.float64(low)
+        part = flat[start : start + _VALUES_AT_ONCE].astype(np.float64)
+        part -= np.float64(low)
         if high > low:
-            part = part / np.float64(high - low) * np.float64(BRIGHTEST)
+            part /= np.float64(high - low)
+            part *= np.float64(BRIGHTEST)
         else:
             part = np.where(part > 0, np.float64(BRIGHTEST), np.float64(0))
-        found[start : start + _VALUES_AT_ONCE] = np.clip(np.rint(part), 0, BRIGHTEST)
+        np.rint(part, out=part)
+        np.minimum(part, BRIGHTEST, out=part)
+        np.maximum(part, 0, out=part)
+        found[start : start + _VALUES_AT_ONCE] = part
     return found.reshape(values.shape)
 
 
@@ -88,8 +94,10 @@ def percentiles_of(values: npt.NDArray[Any], shares: Sequence[float]) -> list[fl
     """
     count = values.size
     ranks = [max(math.ceil(Fraction(share) * count / 100), 1) - 1 for share in shares]
-    ordered = np.partition(values.reshape(-1), sorted(set(ranks)))
-    return [float(ordered[rank]) for rank in ranks]
+    ends = {0: values.min, count - 1: values.max}
+    inner = sorted(set(ranks) - set(ends))
+    ordered = np.partition(values.reshape(-1), inner) if inner else values
+    return [float(ends[rank]() if rank in ends else ordered[rank]) for rank in ranks]
 
 
 def _as_stored(values: npt.NDArray[Any], key: str) -> samples.StoredArray:

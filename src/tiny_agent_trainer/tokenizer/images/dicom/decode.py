@@ -16,7 +16,14 @@ from pydicom import config, encaps, uid
 from pydicom.pixels.decoders.base import get_decoder
 
 from tiny_agent_trainer.tokenizer.images import refusing, sources
-from tiny_agent_trainer.tokenizer.images.dicom import codestream, enhanced, files, run_length, tags
+from tiny_agent_trainer.tokenizer.images.dicom import (
+    codestream,
+    enhanced,
+    files,
+    native,
+    run_length,
+    tags,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,8 +70,8 @@ _CORRECTED_BY_PYDICOM: Final = {*uid.JPEG2000TransferSyntaxes, *uid.JPEGLSTransf
 
 _UID_LENGTH: Final = 64
 
-_OPTIONS: Final[dict[str, Any]] = {"correct_unused_bits": False}
-_NATIVE_OPTIONS: Final[dict[str, Any]] = {**_OPTIONS, "view_only": True}
+_OPTIONS: Final[Mapping[str, Any]] = {"correct_unused_bits": False}
+_NATIVE_OPTIONS: Final[Mapping[str, Any]] = {**_OPTIONS, "view_only": True}
 """Unused bits are cleared here, where HighBit is known."""
 
 _BITS_ALLOCATED: Final = (1, 8, 16, 32)
@@ -204,11 +211,9 @@ def _version(package: str) -> str:
 
 def _require_integer_pixels(dataset: pydicom.Dataset, layout: Layout, key: str) -> None:
     for keyword in ("FloatPixelData", "DoubleFloatPixelData"):
-        if keyword in dataset:
+        if tags.is_there(dataset, keyword):
             raise refusing.refusal(key, "integer pixels", tags.named(keyword))
-    with refusing.foreign(key, tags.named("PixelData")):
-        has_pixels = bool(dataset.get("PixelData"))
-    if not has_pixels:
+    if not (tags.raw_bytes(dataset, "PixelData") or tags.binary(dataset, "PixelData", key)):
         raise refusing.refusal(key, tags.named("PixelData"), "a file without pixels")
     if layout.bits_allocated == 32 and layout.samples != 1:
         raise refusing.refusal(key, "colour with 8 or 16 bits", "colour with 32 bits")
@@ -232,15 +237,25 @@ def _decode(
             )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
+            source, options = _source(dataset, syntax, name, key)
             pixels, known = get_decoder(name).as_array(
-                dataset,
-                index=index,
-                raw=True,
-                decoding_plugin=syntax.plugin,
-                **(_OPTIONS if syntax.plugin else _NATIVE_OPTIONS),
+                source, index=index, raw=True, decoding_plugin=syntax.plugin, **options
             )
     photometric = "RGB" if transformed else str(known["photometric_interpretation"])
     return pixels, photometric, _remarks(str(one.message) for one in caught)
+
+
+def _source(
+    dataset: pydicom.Dataset, syntax: Syntax, name: str, key: str
+) -> tuple[pydicom.Dataset | bytes, Mapping[str, Any]]:
+    """What pydicom is to decode, and how."""
+    if syntax.plugin:
+        return dataset, _OPTIONS
+    told = None if name == uid.ExplicitVRBigEndian else native.source_of(dataset, key)
+    if told is None:
+        return dataset, _NATIVE_OPTIONS
+    data, options = told
+    return data, {**options, **_NATIVE_OPTIONS}
 
 
 def _encoded(dataset: pydicom.Dataset, index: int, key: str) -> bytes:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """DICOM files as datasets of allowed elements: recognised by content, with or without preamble."""
 
+import functools
 import io
 import logging
 import struct
@@ -13,7 +14,7 @@ import pydicom
 from pydicom import filereader
 
 from tiny_agent_trainer.tokenizer.images import refusing
-from tiny_agent_trainer.tokenizer.images.dicom import privacy, tags
+from tiny_agent_trainer.tokenizer.images.dicom import privacy, scanning, tags
 
 # pydicom repeats values of elements in its log, where they may name a person.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
@@ -64,11 +65,13 @@ def read_header(path: Path, key: str) -> pydicom.Dataset:
     """
     with refusing.foreign(key, "a DICOM file"), path.open("rb") as stream:
         start = stream.read(START_BYTES)
+        found = scanning.scan(start, _numbers(privacy.HEADER), with_pixels=False)
+        if found is not None:
+            return found
         if _DEFLATED in start:
-            stream.seek(0)
-            return _parse(io.BytesIO(stream.read()), key, privacy.HEADER, with_pixels=False)
+            return _parse_whole(start + stream.read(), key, privacy.HEADER, with_pixels=False)
         stream.seek(0)
-        return _parse(stream, key, privacy.HEADER, with_pixels=False)
+        return _parse(stream, privacy.HEADER, with_pixels=False)
 
 
 def decode(data: bytes, key: str) -> pydicom.Dataset:
@@ -79,7 +82,8 @@ def decode(data: bytes, key: str) -> pydicom.Dataset:
     """
     with refusing.foreign(key, "a DICOM file"):
         allowed = privacy.HEADER + privacy.DATA
-        return _parse(io.BytesIO(data), key, allowed, with_pixels=True)
+        found = scanning.scan(data, _numbers(allowed), with_pixels=True)
+        return found or _parse_whole(data, key, allowed, with_pixels=True)
 
 
 def decode_uptake(data: bytes, key: str) -> pydicom.Dataset:
@@ -89,7 +93,7 @@ def decode_uptake(data: bytes, key: str) -> pydicom.Dataset:
         DatasetError: The file cannot be parsed.
     """
     with refusing.foreign(key, "a DICOM file"):
-        return _parse(io.BytesIO(data), key, privacy.UPTAKE, with_pixels=False)
+        return _parse_whole(data, key, privacy.UPTAKE, with_pixels=False)
 
 
 def read_directory(path: Path, key: str) -> pydicom.Dataset:
@@ -99,7 +103,7 @@ def read_directory(path: Path, key: str) -> pydicom.Dataset:
         DatasetError: The file cannot be parsed.
     """
     with refusing.foreign(key, "a DICOMDIR"), path.open("rb") as stream:
-        return _parse(stream, key, privacy.DIRECTORY, with_pixels=False)
+        return _parse_whole(stream.read(), key, privacy.DIRECTORY, with_pixels=False)
 
 
 def is_directory(dataset: pydicom.Dataset, key: str) -> bool:
@@ -108,9 +112,8 @@ def is_directory(dataset: pydicom.Dataset, key: str) -> bool:
     Raises:
         DatasetError: Its class cannot be read.
     """
-    with refusing.foreign(key, "a class of file"):
-        meta = getattr(dataset, "file_meta", None)
-        return str(getattr(meta, "MediaStorageSOPClassUID", "")) == DIRECTORY_CLASS
+    meta = getattr(dataset, "file_meta", None)
+    return meta is not None and tags.text(meta, "MediaStorageSOPClassUID", key) == DIRECTORY_CLASS
 
 
 def syntax_of(dataset: pydicom.Dataset, key: str) -> str:
@@ -119,28 +122,36 @@ def syntax_of(dataset: pydicom.Dataset, key: str) -> str:
     Raises:
         DatasetError: The name cannot be read.
     """
-    with refusing.foreign(key, "a transfer syntax"):
-        meta = getattr(dataset, "file_meta", None)
-        named = str(meta.get("TransferSyntaxUID", "") or "") if meta is not None else ""
-        if named:
-            return named
-        is_implicit, is_little = dataset.original_encoding
-        if is_implicit:
-            return IMPLICIT_LITTLE
-        return EXPLICIT_LITTLE if is_little else EXPLICIT_BIG
+    meta = getattr(dataset, "file_meta", None)
+    named = tags.text(meta, "TransferSyntaxUID", key) if meta is not None else ""
+    if named:
+        return named
+    is_implicit, is_little = dataset.original_encoding
+    if is_implicit:
+        return IMPLICIT_LITTLE
+    return EXPLICIT_LITTLE if is_little else EXPLICIT_BIG
 
 
-def _parse(
-    stream: BinaryIO, key: str, allowed: Sequence[str], *, with_pixels: bool
+@functools.cache
+def _numbers(allowed: tuple[str, ...]) -> frozenset[int]:
+    return frozenset(int(tags.tag_of(keyword)) for keyword in allowed)
+
+
+def _parse_whole(
+    data: bytes, key: str, allowed: Sequence[str], *, with_pixels: bool
 ) -> pydicom.Dataset:
-    wanted = list(map(tags.tag_of, allowed))
-    start = stream.read(START_BYTES)
-    stream.seek(0)
-    if _DEFLATED in start:
-        meta_bytes = _end_of_meta(start, key)
-        meta = pydicom.dcmread(io.BytesIO(start[:meta_bytes]), force=True).file_meta
+    """Parse a file that is in memory, which may be deflated."""
+    if data.find(_DEFLATED, 0, START_BYTES) >= 0:
+        meta_bytes = _end_of_meta(data[:START_BYTES], key)
+        meta = pydicom.dcmread(io.BytesIO(data[:meta_bytes]), force=True).file_meta
         if str(meta.get("TransferSyntaxUID", "")) == _DEFLATED.decode():
-            return _parse_deflated(stream.read(), meta, meta_bytes, key, wanted, with_pixels)
+            wanted = list(map(tags.tag_of, allowed))
+            return _parse_deflated(data, meta, meta_bytes, key, wanted, with_pixels)
+    return _parse(io.BytesIO(data), allowed, with_pixels=with_pixels)
+
+
+def _parse(stream: BinaryIO, allowed: Sequence[str], *, with_pixels: bool) -> pydicom.Dataset:
+    wanted = list(map(tags.tag_of, allowed))
     return pydicom.dcmread(
         stream, stop_before_pixels=not with_pixels, force=True, specific_tags=wanted
     )

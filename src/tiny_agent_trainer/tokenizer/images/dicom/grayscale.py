@@ -67,8 +67,13 @@ def _whole(stored: npt.NDArray[Any], slope: int, intercept: int, key: str) -> np
     bounds = admission.INT16 if is_short else admission.INT32
     is_short_way = all(bounds[0] <= number <= bounds[1] for number in (*ends, slope, intercept))
     dtype = np.int16 if is_short else np.int32
+    whole: npt.NDArray[np.signedinteger]
+    if slope == 1 and is_short_way and stored.dtype.itemsize == np.dtype(dtype).itemsize:
+        # Every value fits, so that its bits mean the same without a sign.
+        whole = np.add(stored.view(dtype), dtype(intercept))
+        return whole
     # Products may leave the type on their way: what comes back into it is exact all the same.
-    whole: npt.NDArray[np.signedinteger] = stored.astype(dtype if is_short_way else np.int64)
+    whole = stored.astype(dtype if is_short_way else np.int64)
     if slope != 1:
         whole *= slope
     if intercept:

@@ -87,7 +87,7 @@ def require_image(dataset: pydicom.Dataset, key: str) -> None:
     modality = tags.text(dataset, "Modality", key)
     if modality in _NO_IMAGES:
         raise refusing.refusal(key, "an image", _NO_IMAGES[modality])
-    if "Rows" not in dataset or "Columns" not in dataset:
+    if not (tags.is_there(dataset, "Rows") and tags.is_there(dataset, "Columns")):
         kind = f"modality {modality}" if modality else "no modality"
         raise refusing.refusal(key, "an image", f"a file without rows and columns ({kind})")
 

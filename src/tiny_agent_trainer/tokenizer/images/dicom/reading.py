@@ -225,10 +225,11 @@ def _finished(
         return [part.values for part in parts], ()
     if not headers.is_display(header.modality, options):
         return [part.values for part in parts], ("quantitative values",)
-    whole = windows.full_range(*_range_of(parts))
+    low, high = (0.0, 0.0) if all(part.voi for part in parts) else _range_of(parts)
     finished, names = [], dict[str, None]()
     for part in parts:
-        shown = (part.voi.show if part.voi else whole)(part.values)
+        show = part.voi.show if part.voi else windows.full_range(low, high)
+        shown = show(part.values)
         if part.is_inverted:
             shown = windows.invert(shown)
         if part.padding is not None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pydicom
 from pydicom import tag as pydicom_tag
+from pydicom.dataelem import RawDataElement as Raw
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.tokenizer.images import refusing
+from tiny_agent_trainer.tokenizer.images.dicom import plain
 
 
 def named(keyword: str) -> str:
@@ -49,9 +51,21 @@ class _Element:
 def _value(dataset: pydicom.Dataset, keyword: str, key: str) -> Any:  # noqa: ANN401
     """The value of an element; None when it is absent or empty."""
     with _Element(keyword, key, "a value of the standard"):
-        place = tag_of(keyword)
-        value = dataset[place].value if place in dataset else None
+        value = dataset[tag_of(keyword)].value if is_there(dataset, keyword) else None
         return None if value is None or value == "" else value
+
+
+def _plain(dataset: pydicom.Dataset, keyword: str) -> plain.Values | None:
+    """The values of an element that is written as usual, () of none; None for pydicom to look."""
+    element = _stored(dataset, keyword)
+    if element is None:
+        return ()
+    return plain.values_of(element, keyword) if isinstance(element, Raw) else None
+
+
+def _stored(dataset: pydicom.Dataset, keyword: str) -> object:
+    """An element as it is held: raw as long as nobody asked pydicom for its value."""
+    return dataset.get_item(tag_of(keyword))
 
 
 @functools.cache
@@ -60,15 +74,23 @@ def tag_of(keyword: str) -> pydicom_tag.BaseTag:
     return pydicom_tag.Tag(keyword)
 
 
+def is_there(dataset: pydicom.Dataset, keyword: str) -> bool:
+    """Whether a data set has an element, be it empty."""
+    return tag_of(keyword) in dataset
+
+
 def text(dataset: pydicom.Dataset, keyword: str, key: str) -> str:
     """A text, without the blanks around it; "" when there is none."""
+    found = _plain(dataset, keyword)
+    if found is not None and len(found) <= 1:
+        return str(found[0]).strip(" \0") if found else ""
     value = _value(dataset, keyword, key)
     return "" if value is None else str(value).strip(" \0")
 
 
 def words(dataset: pydicom.Dataset, keyword: str, key: str) -> tuple[str, ...]:
     """A text of several values; () when there is none."""
-    return tuple(str(word).strip(" \0") for word in _several(dataset, keyword, key))
+    return tuple(str(word).strip(" \0") for word in several(dataset, keyword, key))
 
 
 def integer(dataset: pydicom.Dataset, keyword: str, key: str, default: int | None = None) -> int:
@@ -77,9 +99,11 @@ def integer(dataset: pydicom.Dataset, keyword: str, key: str, default: int | Non
     Raises:
         DatasetError: It is absent and has no default, or is no integer.
     """
-    values = _several(dataset, keyword, key)
+    values = several(dataset, keyword, key)
     if not values and default is not None:
         return default
+    if len(values) == 1 and type(values[0]) is int:
+        return values[0]
     element = _Element(keyword, key, "one integer")
     if len(values) != 1:
         raise element.refusal(f"{len(values)} values")
@@ -96,13 +120,15 @@ def numbers(dataset: pydicom.Dataset, keyword: str, key: str, count: int) -> tup
     Raises:
         DatasetError: Another number of values, or one that is not finite.
     """
-    values = _several(dataset, keyword, key)
+    values = several(dataset, keyword, key)
+    if not values:
+        return ()
     element = _Element(keyword, key, f"{count or 'some'} finite numbers")
     with element:
         found = tuple(_number(value) for value in values)
     if not all(math.isfinite(number) for number in found):
         raise element.refusal("one that is not finite")
-    if found and count and len(found) != count:
+    if count and len(found) != count:
         raise element.refusal(f"{len(found)} numbers")
     return found
 
@@ -115,6 +141,8 @@ def _number(value: Any) -> float:  # noqa: ANN401
 
 def items(dataset: pydicom.Dataset, keyword: str, key: str) -> tuple[pydicom.Dataset, ...]:
     """The items of a sequence; () when there is none."""
+    if not is_there(dataset, keyword):
+        return ()
     value = _value(dataset, keyword, key)
     if value is None:
         return ()
@@ -128,7 +156,7 @@ def items(dataset: pydicom.Dataset, keyword: str, key: str) -> tuple[pydicom.Dat
 
 def integers(dataset: pydicom.Dataset, keyword: str, key: str) -> tuple[int, ...]:
     """Integers, such as a descriptor of a lookup table; () when there is no value."""
-    values = _several(dataset, keyword, key)
+    values = several(dataset, keyword, key)
     with _Element(keyword, key, "integers"):
         return tuple(int(value) for value in values)
 
@@ -141,7 +169,19 @@ def binary(dataset: pydicom.Dataset, keyword: str, key: str) -> bytes | tuple[in
     return value if isinstance(value, bytes) else integers(dataset, keyword, key)
 
 
-def _several(dataset: pydicom.Dataset, keyword: str, key: str) -> tuple[Any, ...]:
+def raw_bytes(dataset: pydicom.Dataset, keyword: str) -> bytes | None:
+    """The bytes of an element that is bytes or words; None when it is absent or anything else."""
+    element = _stored(dataset, keyword)
+    if isinstance(element, Raw) and element.VR in (None, "OB", "OW"):
+        return element.value
+    return None
+
+
+def several(dataset: pydicom.Dataset, keyword: str, key: str) -> tuple[Any, ...]:
+    """The values of an element as they are; () when there is none."""
+    found = _plain(dataset, keyword)
+    if found is not None:
+        return found
     value = _value(dataset, keyword, key)
     if value is None:
         return ()

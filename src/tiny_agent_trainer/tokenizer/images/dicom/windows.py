@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiny_agent_trainer.exact import elementary
+from tiny_agent_trainer.exact.kernels import lookup
 from tiny_agent_trainer.tokenizer.images import refusing
 from tiny_agent_trainer.tokenizer.images.dicom import enhanced, grayscale, tags
 
@@ -105,8 +106,12 @@ def full_range(low: float, high: float) -> Display:
 
 
 def invert(shown: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
-    """MONOCHROME1: the smallest value is white, after any VOI transformation (C.7.6.3.1.2)."""
-    return np.subtract(TOP, shown, dtype=np.uint16)
+    """MONOCHROME1: the smallest value is white, after any VOI transformation (C.7.6.3.1.2).
+
+    In place: nobody else holds what was just made to be shown.
+    """
+    np.subtract(np.uint16(TOP), shown, out=shown)
+    return shown
 
 
 def _linear(values: npt.NDArray[Any], center: float, width: float) -> npt.NDArray[np.uint16]:
@@ -156,7 +161,9 @@ def _per_value(
         # A negative value is the place that its bits name, so that one look-up is all.
         table = np.zeros(1 << 16, np.uint16)
         table[present.astype(np.int16).view(np.uint16)] = np.rint(exact(present))
-        shown: npt.NDArray[np.uint16] = np.take(table, values.view(np.uint16))
+        shown = np.empty(values.shape, np.uint16)
+        bits = np.ascontiguousarray(values).view(np.uint16)
+        lookup.look_up(table, bits.reshape(-1), shown.reshape(-1))
         return shown
     if needs_few:
         some, places = np.unique(values, return_inverse=True)
