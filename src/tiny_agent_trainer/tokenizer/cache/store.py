@@ -75,10 +75,9 @@ class Store:
         path = self.path(key, kind)
         with durable.refusals(path):
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(".part", f"{path.name}.", path.parent)
+            descriptor, name = _open_part(path)
             try:
                 with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
-                    _lock(file.fileno())
                     file.writelines(pieces)
                     file.flush()
                     Path(name).replace(path)
@@ -149,10 +148,18 @@ class Store:
                 path.unlink()
 
 
-def _lock(descriptor: int) -> None:
-    """Mark a file as being written, where the file system knows locks."""
-    with contextlib.suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+def _open_part(path: Path) -> tuple[int, str]:
+    """A descriptor and the name of a new file beside another, marked as being written.
+
+    Until it is marked, whoever removes what dead writers left may take it for such; then another.
+    """
+    while True:
+        descriptor, name = tempfile.mkstemp(".part", f"{path.name}.", path.parent)
+        with contextlib.suppress(OSError):  # not every file system knows locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, name
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

@@ -7,6 +7,7 @@ Not tested here: what is in them (test_prepared_images.py), the commands (tests/
 import fcntl
 import os
 import stat
+import tempfile
 import threading
 
 import pytest
@@ -98,6 +99,21 @@ def test_what_a_dead_writer_left_is_removed_and_what_a_living_one_writes_is_not(
         assert names(store) == [living.name]
     store.trim()
     assert names(store) == []
+
+
+def test_what_is_removed_before_it_is_marked_as_being_written_is_begun_anew(store, monkeypatch):
+    make, made = tempfile.mkstemp, []
+
+    def mkstemp(*arguments):
+        made.append(make(*arguments))
+        if len(made) == 1:
+            store.trim()
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkstemp", mkstemp)
+    assert store.write(A, "entry", [b"whole"]).read_bytes() == b"whole"
+    assert len(made) == 2
+    assert names(store) == [f"{A}.entry"]
 
 
 def test_clearing_removes_files_of_the_store_only(store):

@@ -28,7 +28,8 @@ def values_of(element: Raw, keyword: str) -> Values | None:
 
     Args:
         element: As it stands in a file, all of its bytes read.
-        keyword: The element's name in the standard, whose representation its bytes must have.
+        keyword: The element's name in the standard, whose representation its bytes must have; of
+            an element of a vendor its number, which pydicom looks at.
 
     Guarantees:
         What pydicom makes of it: the same texts without the padding behind them, the same
@@ -44,6 +45,8 @@ def values_of(element: Raw, keyword: str) -> Values | None:
 @functools.cache
 def _decoders_of(keyword: str) -> Mapping[str | None, _Decode]:
     """By the representation that a file gives; None where it gives none and there is but one."""
+    if not datadict.dictionary_has_tag(keyword):
+        return {}  # of a vendor
     names = datadict.dictionary_VR(keyword).split(" or ")
     found: dict[str | None, _Decode] = {
         name: _DECODERS[name] for name in names if name in _DECODERS
