@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a compressed frame says of itself, read before a decoder allocates for it.
 
-Sources: ITU-T T.81 Annex B (JPEG), T.87 Annex C (JPEG-LS), T.800 Annex A (JPEG 2000).
+Sources: ITU-T T.81 Annex B (JPEG), T.87 Annex C (JPEG-LS), T.800 Annexes A and I (JPEG 2000).
 """
 
 import struct
@@ -10,6 +10,7 @@ from typing import Final
 from tiny_agent_trainer.tokenizer.images import refusing
 
 _J2K: Final = b"\xff\x4f\xff\x51"
+_JP2: Final = b"\0\0\0\x0cjP  "
 _BOXES_BYTES: Final = 1 << 16
 """How far into a frame the codestream of JPEG 2000 may begin: some files hold a JP2 file."""
 
@@ -33,16 +34,33 @@ def require_size(frame: bytes, rows: int, columns: int, key: str) -> None:
 
 
 def jpeg2000_size(frame: bytes) -> tuple[int, int] | None:
-    """Rows and columns by the SIZ marker; None where tiles or components do not fit them."""
-    start = frame.find(_J2K) + len(_J2K)
-    siz = frame[start : start + 38]
-    if len(siz) < 38:
+    """Rows and columns by the SIZ marker; None where tiles or components do not fit them.
+
+    None too where the boxes of a JP2 file do not lead to it: a box of no length would be read again
+    and again.
+    """
+    start = _codestream_in_boxes(frame) if frame.startswith(_JP2) else frame.find(_J2K)
+    siz = frame[start + len(_J2K) : start + len(_J2K) + 38]
+    if start < 0 or len(siz) < 38 or not frame.startswith(_J2K, start):
         return None
     _, _, right, bottom, left, top, *tiles, components = struct.unpack(">HHIIIIIIIIH", siz)
     if components > 4 or left >= right or top >= bottom or 0 in tiles[:2]:
         return None
     across, down = -(-(right - tiles[2]) // tiles[0]), -(-(bottom - tiles[3]) // tiles[1])
     return (bottom - top, right - left) if 0 < across * down <= 65535 else None
+
+
+def _codestream_in_boxes(frame: bytes) -> int:
+    """Where the codestream of a JP2 file begins; -1 where its boxes do not lead there."""
+    place = len(_JP2) + 4
+    while place + 8 <= len(frame):
+        if frame[place + 4 : place + 8] == b"jp2c":
+            return place + 8
+        length = int.from_bytes(frame[place : place + 4], "big")
+        if length < 8:
+            return -1
+        place += length
+    return -1
 
 
 def jpeg_size(frame: bytes) -> tuple[int, int] | None:

@@ -125,6 +125,19 @@ class TestCodestreams:
     def test_what_has_no_size_has_none(self, frame):
         assert codestream.jpeg_size(frame) is None
 
+    SIZ = b"\xff\x4f\xff\x51" + struct.pack(">HHIIIIIIIIH", 41, 0, 7, 5, 0, 0, 7, 5, 0, 0, 1)
+    JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"
+
+    def test_a_codestream_of_jpeg_2000_is_found_behind_the_boxes_of_its_file(self):
+        boxes = struct.pack(">I4s2x", 10, b"ftyp") + struct.pack(">I4s", 0, b"jp2c")
+        assert codestream.jpeg2000_size(self.SIZ) == (5, 7)
+        assert codestream.jpeg2000_size(self.JP2 + boxes + self.SIZ) == (5, 7)
+
+    @pytest.mark.parametrize("length", [0, 1, 7, 9, 2**32 - 1])
+    def test_boxes_that_do_not_lead_to_the_codestream_are_no_file(self, length):
+        boxes = struct.pack(">I4s", length, b"ftyp") + struct.pack(">I4s", 0, b"jp2c")
+        assert codestream.jpeg2000_size(self.JP2 + boxes + self.SIZ) is None
+
 
 class TestPrivacy:
     """Pitfall 17: elements outside of the list are never in memory."""
