@@ -75,7 +75,7 @@ def kept(name: str) -> list[dict[str, Any]]:
 
 def complete(name: str, seeds: list[int], data: Path | None) -> None:
     """Measure what is missing, and keep every training as soon as it has ended."""
-    PAGES.mkdir(exist_ok=True)
+    PAGES.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         for arithmetic in ARITHMETICS:
             known = {(entry["seed"], entry["arithmetic"]) for entry in kept(name)}
