@@ -4,6 +4,7 @@
 Not tested here: what kernels compute (tests/reference/exact).
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -87,23 +88,10 @@ class TestTeam:
 
     def test_does_itself_what_no_helper_has_begun(self):
         """A helper that is busy elsewhere does not keep its caller waiting."""
-        busy, begun = threading.Event(), threading.Event()
-        made = team.Team(2)
-
-        def occupy(start, stop):
-            if start:
-                begun.set()
-                assert busy.wait(60)
-
-        outside = threading.Thread(target=made.run, args=(occupy, 2))
-        outside.start()
-        assert begun.wait(60)
         runs = []
-        made.run(lambda start, stop: runs.append((start, stop)), 10)
-        assert sorted(runs) == [(0, 5), (5, 10)]
-        busy.set()
-        outside.join(60)
-        made.close()
+        with team_with_a_busy_helper() as made:
+            made.run(lambda start, stop: runs.append((start, stop)), 10)
+            assert sorted(runs) == [(0, 5), (5, 10)]
 
     @pytest.mark.parametrize("number", [1, 2, 3, 7])
     @pytest.mark.parametrize("tasks", [1, 2, 63, 64, 65, 1000])
@@ -117,20 +105,29 @@ class TestTeam:
         made.close()
 
     def test_phases_do_not_wait_for_a_helper_that_is_busy(self):
-        busy, begun = threading.Event(), threading.Event()
-        made = team.Team(2)
-
-        def occupy(start, stop):
-            if start:
-                begun.set()
-                assert busy.wait(60)
-
-        outside = threading.Thread(target=made.run, args=(occupy, 2))
-        outside.start()
-        assert begun.wait(60)
         numbers, totals = np.zeros(5, np.int64), np.zeros(5, np.int64)
-        made.together(count_and_total, 2, 5, numbers, totals)
-        assert totals.tolist() == [10] * 5
+        with team_with_a_busy_helper() as made:
+            made.together(count_and_total, 2, 5, numbers, totals)
+            assert totals.tolist() == [10] * 5
+
+
+@contextlib.contextmanager
+def team_with_a_busy_helper():
+    """A team of two whose helper works for another caller until the end."""
+    busy, begun = threading.Event(), threading.Event()
+    made = team.Team(2)
+
+    def occupy(start, stop):
+        if start:
+            begun.set()
+            assert busy.wait(60)
+
+    outside = threading.Thread(target=made.run, args=(occupy, 2))
+    outside.start()
+    assert begun.wait(60)
+    try:
+        yield made
+    finally:
         busy.set()
         outside.join(60)
         made.close()

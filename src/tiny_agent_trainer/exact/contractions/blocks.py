@@ -105,7 +105,7 @@ def packed(
         NotFiniteError: x holds NaN or infinity.
     """
     batches, rows, columns = x_BRC.shape
-    folds = math.gcd(rows, _FOLDS) if 1 < columns < _NARROW else 1
+    folds = _folds_of(rows, columns)
     x_BRC = x_BRC.reshape(batches, rows // folds, folds * columns)
     parts = max(1, min(rows // folds, -(-rows * columns // _VALUES_OF_PART)))
     scale, power = np.empty(shape, np.float32), np.empty(shape)
@@ -121,11 +121,6 @@ def packed(
     return power
 
 
-def scales(exponents: Exponents) -> npt.NDArray[np.float32]:
-    """What a value is multiplied by to become an integer: 2^(13 - e), exactly."""
-    return np.ldexp(np.float32(1), grids.CONTRACTION_BITS - 1 - exponents)
-
-
 def powers(exponents: Exponents) -> npt.NDArray[np.float64]:
     """What an integer stands for: 2^(e - 13), exactly."""
     return np.ldexp(1.0, exponents - (grids.CONTRACTION_BITS - 1))
@@ -134,7 +129,7 @@ def powers(exponents: Exponents) -> npt.NDArray[np.float64]:
 def largest_of_columns(x_BRC: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
     """Bits of max|x| of each column of each batch."""
     batches, rows, columns = x_BRC.shape
-    folds = math.gcd(rows, _FOLDS) if columns < _NARROW else 1
+    folds = _folds_of(rows, columns)
     if folds > 1:
         folded = largest_of_columns(x_BRC.reshape(batches, rows // folds, folds * columns))
         return np.asarray(folded.reshape(batches, folds, columns).max(axis=1))
@@ -145,6 +140,11 @@ def largest_of_columns(x_BRC: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
         threads.run(scan.largest_of_columns, batches * parts, bits, parts, largest_BPC)
     largest_BC: npt.NDArray[np.int32] = largest_BPC.max(axis=1)
     return largest_BC
+
+
+def _folds_of(rows: int, columns: int) -> int:
+    """How many rows of narrow columns become one; a single column is scanned as a line."""
+    return math.gcd(rows, _FOLDS) if 1 < columns < _NARROW else 1
 
 
 def parts_of(rows: int) -> int:

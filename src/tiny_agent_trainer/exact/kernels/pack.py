@@ -15,6 +15,7 @@ from tiny_agent_trainer.exact.kernels.compiler import bits_of_float32, inlined, 
 from tiny_agent_trainer.exact.kernels.dot_block import COLUMNS, address
 from tiny_agent_trainer.exact.kernels.instruction_sets import LEFT_PANEL
 from tiny_agent_trainer.exact.kernels.pair_block import pair_block
+from tiny_agent_trainer.exact.kernels.scan import largest_of_line
 
 _ROUNDER: Final = np.float32(12582912.0)
 """1.5 * 2^23: adding it rounds a float32 below 2^22 to the nearest even integer."""
@@ -59,9 +60,7 @@ def pack_rows(
     columns = x_RK.shape[1]
     bits_RK = x_RK.view(np.int32)
     for row in range(start, stop):
-        found = np.int32(0)
-        for k in range(np.uint64(columns)):
-            found = max(found, bits_RK[row, k] & np.int32(0x7FFFFFFF))
+        found = largest_of_line(bits_RK[row])
         fault_R[row] = found >= NOT_FINITE
         exponent = exponent_of(min(found, NOT_FINITE - np.int32(1)), floor)
         power_R[row] = power_as_float64(exponent - (bits - 1))

@@ -29,7 +29,7 @@ def largest_of_columns(start: int, stop: int, bits_BRC: Any, parts: int, largest
         batch, part = task // parts, task % parts
         first, last = rows * part // parts, rows * (part + 1) // parts
         if columns == 1:
-            largest_BPC[batch, part, 0] = _largest_of_line(bits_BRC[batch, first:last, 0])
+            largest_BPC[batch, part, 0] = largest_of_line(bits_BRC[batch, first:last, 0])
             continue
         found_C = largest_BPC[batch, part]
         found_C[:] = 0
@@ -40,7 +40,8 @@ def largest_of_columns(start: int, stop: int, bits_BRC: Any, parts: int, largest
 
 
 @inlined
-def _largest_of_line(bits_N: Any) -> Any:
+def largest_of_line(bits_N: Any) -> Any:
+    """Bits of max|x| of a contiguous vector."""
     found = np.int32(0)
     for place in range(np.uint64(len(bits_N))):
         found = max(found, bits_N[place] & np.int32(0x7FFFFFFF))
