@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent import futures
 
 import numba
 import numpy as np
@@ -16,58 +17,43 @@ import pytest
 
 from tiny_agent_trainer import randomness
 from tiny_agent_trainer.exact import draws, threads
-from tiny_agent_trainer.exact.kernels import compiler, handing_out, team
+from tiny_agent_trainer.exact.kernels import atomics, compiler, handing_out, team
 
 
 class TestTeam:
-    """Every iteration runs exactly once."""
+    """Every task is done exactly once, and a call returns when all are."""
 
     @pytest.mark.parametrize("number", [1, 2, 3, 7])
-    @pytest.mark.parametrize("count", [0, 1, 2, 6, 7, 100])
+    @pytest.mark.parametrize("count", [0, 1, 2, 6, 7, 100, 10_000])
     def test_runs_every_iteration_once(self, number, count):
-        runs, used, lock = np.zeros(count, int), set(), threading.Lock()
-
-        def kernel(start, stop, by):
-            with lock:
-                runs[start:stop] += by
-                used.add(threading.get_ident())
-
-        made = team.Team(number)
-        made.run(kernel, count, 1)
-        made.close()
-        assert (runs == 1).all()
-        assert len(used) <= min(number, max(count, 1))
-
-    def test_a_failure_reaches_the_caller_after_all_have_ended(self):
-        ended = []
-
-        def kernel(start, stop):
-            if start:
-                message = f"part {start}"
-                raise ValueError(message)
-            ended.append(stop)
-
-        made = team.Team(2)
-        with pytest.raises(ValueError, match="part 5"):
-            made.run(kernel, 10)
-        assert ended == [5]
-        made.run(lambda start, stop: ended.append(stop - start), 2)
-        assert ended == [5, 1, 1]
-        made.close()
+        runs = np.zeros(count, np.int64)
+        with open_team(number) as made:
+            for by in (1, 2, 4):
+                made.run(add_to, count, runs, by)
+        assert (runs == 7).all()
 
     @pytest.mark.parametrize("number", [1, 2, 3, 7])
     def test_hands_every_task_out_once(self, number):
-        taken, lock = [], threading.Lock()
+        taken = np.zeros(1000, np.int64)
+        with open_team(number) as made:
+            made.share(note_taken, 1000, taken)
+        assert (taken == 1).all()
 
-        def kernel(counter, tasks):
-            while (task := handing_out_one(counter)) < tasks:
-                with lock:
-                    taken.append(task)
+    def test_threads_that_wait_take_part(self):
+        """The caller waits in its task for another thread's: alone it would wait for ever."""
+        met = np.zeros(2, np.int64)
+        with open_team(2) as made:
+            made.share(meet, 2, met)
+        assert met.tolist() == [2, 2]
 
-        made = team.Team(number)
-        made.share(kernel, 1000)
-        made.close()
-        assert sorted(taken) == list(range(1000))
+    @pytest.mark.parametrize("number", [2, 7])
+    def test_a_failure_on_any_thread_reaches_the_caller(self, number):
+        with open_team(number) as made:
+            with pytest.raises(MemoryError, match="no memory"):
+                made.run(fail_at, 100, 99)
+            runs = np.zeros(100, np.int64)
+            made.run(add_to, 100, runs, 1)
+        assert (runs == 1).all()
 
     @pytest.mark.parametrize("number", [1, 2, 5])
     def test_visits_each_thread_once(self, number):
@@ -77,60 +63,112 @@ class TestTeam:
             with lock:
                 seen[place] = threading.get_ident()
 
-        made = team.Team(number)
-        made.visit(visit)
-        assert sorted(seen) == list(range(number))
-        assert len(set(seen.values())) == number
-        assert seen[number - 1] == threading.get_ident()
-        with pytest.raises(ZeroDivisionError):
-            made.visit(lambda place: 1 // place)
-        made.close()
+        with open_team(number) as made:
+            made.visit(visit)
+            assert sorted(seen) == list(range(number))
+            assert len(set(seen.values())) == number
+            assert seen[number - 1] == threading.get_ident()
+            with pytest.raises(ZeroDivisionError):
+                made.visit(lambda place: 1 // place)
+            runs = np.zeros(9, np.int64)
+            made.run(add_to, 9, runs, 1)
+            assert (runs == 1).all()
 
-    def test_does_itself_what_no_helper_has_begun(self):
-        """A helper that is busy elsewhere does not keep its caller waiting."""
-        runs = []
-        with team_with_a_busy_helper() as made:
-            made.run(lambda start, stop: runs.append((start, stop)), 10)
-            assert sorted(runs) == [(0, 5), (5, 10)]
+    def test_ends_its_threads(self):
+        before = set(threading.enumerate())
+        with open_team(3):
+            made = set(threading.enumerate()) - before
+            assert len(made) == 2
+        for thread in made:
+            thread.join(60)
+            assert not thread.is_alive()
 
     @pytest.mark.parametrize("number", [1, 2, 3, 7])
     @pytest.mark.parametrize("tasks", [1, 2, 63, 64, 65, 1000])
     def test_a_phase_sees_everything_that_the_one_before_wrote(self, number, tasks):
-        made = team.Team(number)
-        for _ in range(20):
-            numbers, totals = np.zeros(tasks, np.int64), np.zeros(tasks, np.int64)
-            made.together(count_and_total, 2, tasks, numbers, totals)
-            assert numbers.tolist() == list(range(tasks))
-            assert (totals == tasks * (tasks - 1) // 2).all()
-        made.close()
+        with open_team(number) as made:
+            for _ in range(20):
+                numbers, totals = np.zeros(tasks, np.int64), np.zeros(tasks, np.int64)
+                made.together(count_and_total, 2, tasks, numbers, totals)
+                assert numbers.tolist() == list(range(tasks))
+                assert (totals == tasks * (tasks - 1) // 2).all()
 
-    def test_phases_do_not_wait_for_a_helper_that_is_busy(self):
-        numbers, totals = np.zeros(5, np.int64), np.zeros(5, np.int64)
-        with team_with_a_busy_helper() as made:
+    def test_callers_at_the_same_time_do_not_disturb_each_other(self):
+        """One has the other threads, the rest work alone; kernels differ in kind."""
+        totals = [np.zeros(500, np.int64) for _ in range(4)]
+
+        def call(runs):
+            for _ in range(200):
+                made.run(add_to, 500, runs, 1)
+                numbers, found = np.zeros(50, np.int64), np.zeros(50, np.int64)
+                made.together(count_and_total, 2, 50, numbers, found)
+                assert (found == 1225).all()
+
+        with open_team(3) as made, futures.ThreadPoolExecutor(4) as callers:
+            for done in [callers.submit(call, runs) for runs in totals]:
+                done.result(60)
+        assert all((runs == 200).all() for runs in totals)
+
+    def test_does_itself_what_nobody_else_comes_for(self):
+        """Threads that are on an errand do not keep a caller waiting."""
+        busy, begun = threading.Event(), threading.Event()
+
+        def occupy(place):
+            if not place:
+                begun.set()
+                assert busy.wait(60)
+
+        with open_team(2) as made:
+            outside = threading.Thread(target=made.visit, args=(occupy,))
+            outside.start()
+            assert begun.wait(60)
+            numbers, totals = np.zeros(5, np.int64), np.zeros(5, np.int64)
             made.together(count_and_total, 2, 5, numbers, totals)
-            assert totals.tolist() == [10] * 5
+            made.run(add_to, 5, numbers, 1)
+            busy.set()
+            outside.join(60)
+        assert totals.tolist() == [10] * 5
+        assert numbers.tolist() == [1, 2, 3, 4, 5]
 
 
 @contextlib.contextmanager
-def team_with_a_busy_helper():
-    """A team of two whose helper works for another caller until the end."""
-    busy, begun = threading.Event(), threading.Event()
-    made = team.Team(2)
-
-    def occupy(start, stop):
-        if start:
-            begun.set()
-            assert busy.wait(60)
-
-    outside = threading.Thread(target=made.run, args=(occupy, 2))
-    outside.start()
-    assert begun.wait(60)
+def open_team(number):
+    made = team.Team(number)
     try:
         yield made
     finally:
-        busy.set()
-        outside.join(60)
         made.close()
+
+
+@numba.njit(nogil=True)
+def add_to(start, stop, runs, by):
+    for place in range(start, stop):
+        runs[place] += by
+
+
+@numba.njit(nogil=True)
+def note_taken(counter, tasks, taken):
+    task = handing_out.take(counter)
+    while task < tasks:
+        taken[task] += 1
+        task = handing_out.take(counter)
+
+
+@numba.njit(nogil=True)
+def meet(counter, tasks, met):
+    task = handing_out.take(counter)
+    while task < tasks:
+        atomics.add(met, task, 1)
+        while atomics.load(met, 1 - task) == 0:
+            atomics.give_way()
+        atomics.add(met, task, 1)
+        task = handing_out.take(counter)
+
+
+@numba.njit(nogil=True)
+def fail_at(start, stop, place):
+    if start <= place < stop:
+        raise MemoryError
 
 
 @handing_out.phase
@@ -144,18 +182,13 @@ def count(start, stop, numbers):
 @numba.njit
 def total(start, stop, numbers, totals):
     for task in range(start, stop):
-        totals[task] += numbers.sum()
+        totals[task] = numbers.sum()
 
 
 @numba.njit(nogil=True)
 def count_and_total(progress, tasks, numbers, totals):
     count(progress[0], tasks, numbers)
     total(progress[1], tasks, numbers, totals)
-
-
-@numba.njit
-def handing_out_one(counter):
-    return handing_out.take(counter)
 
 
 class TestWords:

@@ -1,86 +1,83 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads that share the iterations of a kernel; how many there are cannot change a bit."""
+"""Threads that share the tasks of a kernel; how many there are cannot change a bit.
 
-import itertools
+All but the calling thread wait inside compiled code, where a kernel reaches them in less than a
+microsecond (`launching.py`). They come out for errands of Python: to be visited, or to end.
+"""
+
+import functools
+import os
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 
+from tiny_agent_trainer.exact.kernels import launching
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """A call of a kernel, and where its end is told."""
+_PARTS_OF_THREAD: Final = 4
+"""Into so many parts for each thread an iteration is cut, so that all end at nearly one time."""
 
-    kernel: Callable[..., None]
-    arguments: tuple[Any, ...]
-    done: "queue.SimpleQueue[BaseException | None]"
+_PATIENCE: Final = 2000
+"""How often a thread that waits gives way before it naps: about a millisecond."""
 
-    def attempt(self) -> BaseException | None:
-        """Carry it out; what it raised is for the thread that asked."""
-        try:
-            self.kernel(*self.arguments)
-        except BaseException as error:  # noqa: BLE001  # handed to the thread that asked
-            return error
-        return None
+_Errand: TypeAlias = Callable[[], None] | None
 
 
 @final
 class Team:
-    """The calling thread and `threads - 1` helpers that wait for work.
+    """The calling thread and `threads - 1` that wait for work.
 
     Args:
         threads: At least 1.
 
     Guarantees:
-        Every iteration is run exactly once, by whichever thread; kernels write disjoint places or
-        are given a place of their own per iteration.
+        Every task is done exactly once, by whichever thread; kernels write disjoint places or
+        are given a place of their own per task. When a call returns, all of its tasks have ended.
+        Where several threads call at once, all but one do their work alone.
     """
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self._waiting: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._state = np.zeros(launching.STATE, np.int64)
+        self._errands: list[queue.SimpleQueue[_Errand]] = []
+        patience = _PATIENCE if threads <= len(os.sched_getaffinity(0)) else 0
         for number in range(threads - 1):
-            name = f"exact-{number + 1}"
-            threading.Thread(target=self._serve, name=name, daemon=True).start()
+            errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
+            self._errands.append(errands)
+            threading.Thread(
+                target=_attend, args=(self._state, errands, patience),
+                name=f"exact-{number + 1}", daemon=True,
+            ).start()  # fmt: skip
 
     def run(self, kernel: Callable[..., None], count: int, *arguments: Any) -> None:
         """Call `kernel(start, stop, *arguments)` on parts of `range(count)`, all at once.
 
         Raises:
-            BaseException: What a kernel raised, after all parts have ended.
+            MemoryError: A thread had no memory.
         """
-        parts = min(self.threads, count)
-        bounds = [count * part // parts for part in range(parts + 1)] if parts else []
-        self._carry_out(kernel, [(*pair, *arguments) for pair in itertools.pairwise(bounds)])
+        parts = min(_PARTS_OF_THREAD * self.threads, count)
+        if self.threads == 1 or parts <= 1:
+            kernel(0, count, *arguments)
+        else:
+            self.share(launching.in_parts(kernel), parts, count, *arguments)
 
-    def share(self, kernel: Callable[..., None], count: int, *arguments: Any) -> None:
-        """Call `kernel(counter, count, *arguments)` on all threads; see `handing_out`.
+    def share(self, kernel: Callable[..., None], tasks: int, *arguments: Any) -> None:
+        """Call `kernel(counter, tasks, *arguments)` on all threads; see `handing_out`.
 
         Raises:
-            BaseException: What a kernel raised, after all threads have ended.
+            MemoryError: A thread had no memory.
         """
-        counter = np.zeros(1, np.int64)
-        calls = [(counter, count, *arguments)] * min(self.threads, count)
-        self._carry_out(kernel, calls)
+        self._launch(kernel, np.zeros(1, np.int64), tasks, *arguments)
 
     def together(self, kernel: Callable[..., None], phases: int, *arguments: Any) -> None:
         """Call `kernel(progress, *arguments)` on all threads; see `handing_out`.
 
-        It returns when the calling thread has: all tasks have then ended, whoever did them.
+        Raises:
+            MemoryError: A thread had no memory.
         """
-        progress = np.zeros((phases, 2), np.int64)
-        done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        for _ in range(self.threads - 1):
-            self._waiting.put(_Call(kernel, (progress, *arguments), done))
-        try:
-            kernel(progress, *arguments)
-        finally:
-            while self._not_begun(done) is not None:
-                pass
+        self._launch(kernel, np.zeros((phases, 2), np.int64), *arguments)
 
     def visit(self, function: Callable[[int], None]) -> None:
         """Call `function(number)` once on each thread, the calling one last.
@@ -88,55 +85,54 @@ class Team:
         Raises:
             BaseException: What a call raised, after all have ended.
         """
-        together = threading.Barrier(self.threads)
-
-        def wait_and_call(number: int) -> None:
-            together.wait()  # so that no thread takes a second call
-            function(number)
-
         done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        for number in range(self.threads - 1):
-            self._waiting.put(_Call(wait_and_call, (number,), done))
-        own = _Call(wait_and_call, (self.threads - 1,), done).attempt()
-        _raise_first([own, *(done.get() for _ in range(self.threads - 1))])
+        for number, errands in enumerate(self._errands):
+            errands.put(functools.partial(_attempt_and_tell, function, number, done))
+        launching.call_out(self._state)
+        found = [_attempt(function, self.threads - 1)]
+        found += [done.get() for _ in self._errands]
+        for failure in found:
+            if failure is not None:
+                raise failure
 
     def close(self) -> None:
-        """Let the helpers end."""
-        for _ in range(self.threads - 1):
-            self._waiting.put(None)
+        """Let the other threads end."""
+        for errands in self._errands:
+            errands.put(None)
+        launching.call_out(self._state)
 
-    def _carry_out(self, kernel: Callable[..., None], calls: list[tuple[Any, ...]]) -> None:
-        """Offer all calls to the helpers but the first, and do what none of them has begun."""
-        if len(calls) == 1:
-            kernel(*calls[0])
+    def _launch(self, kernel: Callable[..., None], *arguments: Any) -> None:
+        if self.threads == 1:
+            kernel(*arguments)
+        else:
+            launching.launcher_of(kernel)(self._state, *arguments)
+
+
+def _attend(
+    state: "np.typing.NDArray[np.int64]", errands: "queue.SimpleQueue[_Errand]", patience: int
+) -> None:
+    """What a thread does: launches, and between them errands, of which None is the last."""
+    seen = 0
+    while True:
+        launching.attend(state, seen, patience)
+        errand = errands.get()
+        if errand is None:
             return
-        done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        made = [_Call(kernel, arguments, done) for arguments in calls]
-        for call in made[1:]:
-            self._waiting.put(call)
-        failures = [call.attempt() for call in made[:1]]
-        while (left := self._not_begun(done)) is not None:
-            failures.append(left.attempt())
-        failures += [done.get() for _ in range(len(made) - len(failures))]
-        _raise_first(failures)
-
-    def _not_begun(self, done: "queue.SimpleQueue[BaseException | None]") -> _Call | None:
-        """Take a call back that no helper has begun; another caller's is left to the helpers."""
-        try:
-            call = self._waiting.get_nowait()
-        except queue.Empty:
-            return None
-        if call is not None and call.done is done:
-            return call
-        self._waiting.put(call)
-        return None
-
-    def _serve(self) -> None:
-        while (call := self._waiting.get()) is not None:
-            call.done.put(call.attempt())
+        errand()
+        seen += 1
 
 
-def _raise_first(failures: list[BaseException | None]) -> None:
-    for failure in failures:
-        if failure is not None:
-            raise failure
+def _attempt_and_tell(
+    function: Callable[[int], None],
+    number: int,
+    done: "queue.SimpleQueue[BaseException | None]",
+) -> None:
+    done.put(_attempt(function, number))
+
+
+def _attempt(function: Callable[[int], None], number: int) -> BaseException | None:
+    try:
+        function(number)
+    except BaseException as error:  # noqa: BLE001  # handed to the thread that asked
+        return error
+    return None
