@@ -22,11 +22,9 @@ def convolve(
 ) -> torch.Tensor:
     """Channels innermost, (N, D, H, W, C): (N, D', H', W', O)."""
     out = torch.empty(shape.samples, *shape.out, shape.outputs)
-    if not out.numel():
-        return out
-    image = int16_images.pack_image(x, shape.padded, shape.padding, "the input")
-    phase = int16_plans.plan_forward(shape)
-    _contract_phase(phase, *image, weight, blocks.bias_of(bias, shape.outputs), out)
+    if out.numel():
+        plan = int16_plans.plan_forward(shape)
+        _contract(plan, x, "the input", weight, blocks.bias_of(bias, shape.outputs), out)
     return out
 
 
@@ -37,50 +35,47 @@ def input_gradient(gradient: torch.Tensor, weight: torch.Tensor, shape: Geometry
         return torch.zeros(size)
     plan = int16_plans.plan_input_gradient(shape)
     out = torch.empty(size) if plan.is_complete else torch.zeros(size)
-    if not out.numel():
-        return out
-    image = int16_images.pack_image(gradient, plan.size, plan.border, "the output gradient")
-    bias = blocks.bias_of(None, shape.inputs)
-    for phase in plan.phases:
-        _contract_phase(phase, *image, weight, bias, out)
+    if out.numel() and len(plan.parts_Q6):
+        bias = blocks.bias_of(None, shape.inputs)
+        _contract(plan, gradient, "the output gradient", weight, bias, out)
     return out
 
 
-def _contract_phase(
-    phase: int16_plans.Phase,
-    image: npt.NDArray[np.int16],
-    row_powers: blocks.Powers,
+def _contract(
+    plan: int16_plans.Plan,
+    x: torch.Tensor,
+    what: str,
     weight: torch.Tensor,
     bias: npt.NDArray[np.float32],
     out: torch.Tensor,
 ) -> None:
-    """Fill what a phase reaches."""
-    require_length(2 * phase.pairs, most=2 * MOST_PAIRS)
-    groups, panels, rows = phase.groups, phase.panels, phase.rows
-    packed, column_powers = _pack_weight(phase, weight)
-    tasks = contract.tasks_of(len(rows), panels, groups, threads.get_threads())
+    """Fill what a plan reaches; `what` names x in an error."""
+    require_length(2 * int(plan.parts_Q6[:, contract.PAIRS].max()), most=2 * MOST_PAIRS)
+    image, row_powers = int16_images.pack_image(x, plan.size, plan.border, what)
+    packed, column_powers = _pack_weight(plan, weight)
+    panels, columns, depth = plan.panels, plan.weight.columns, plan.weight.depth
+    tasks = contract.tasks_of(plan.parts_Q6, panels, plan.groups, threads.get_threads())
     threads.share(
-        contract.contract, tasks.count, tasks.rows, tasks.panels,
-        image, rows, phase.by_group(phase.depth), 2,
-        packed, phase.panel_places, phase.by_group(panels * phase.panel_stride), 2 * COLUMNS,
-        phase.segments, phase.panel_segments, phase.pairs,
-        row_powers, phase.by_group(0), len(rows) // len(row_powers),
-        column_powers.reshape(-1), phase.by_group(phase.columns),
-        phase.bounds, bias, grids.as_float32(out).reshape(-1),
-        phase.out_rows, phase.by_group(phase.columns),
+        contract.contract, tasks.count, tasks.rows, tasks.panels, tasks.bounds_Q1, plan.parts_Q6,
+        image, plan.rows, plan.by_group(depth), 2,
+        packed, plan.panel_places, plan.by_group(panels * plan.panel_stride), 2 * COLUMNS,
+        plan.segments, plan.panel_segments,
+        row_powers, plan.by_group(0), column_powers.reshape(-1), plan.by_group(columns),
+        plan.bounds, bias, grids.as_float32(out).reshape(-1),
+        plan.out_rows, plan.by_group(columns),
     )  # fmt: skip
 
 
 def _pack_weight(
-    phase: int16_plans.Phase, weight: torch.Tensor
+    plan: int16_plans.Plan, weight: torch.Tensor
 ) -> tuple[npt.NDArray[np.int16], blocks.Powers]:
-    """Panels of the columns of a phase, each column on its grid: (groups, columns)."""
-    panels = phase.groups * phase.panels
-    values = np.empty(panels * phase.panel_stride + SLACK, np.int16)
+    """Panels of columns, each column on its grid: (groups, columns)."""
+    panels, lying = plan.groups * plan.panels, plan.weight
+    values = np.empty(panels * plan.panel_stride + SLACK, np.int16)
     flat = grids.as_float32(weight.contiguous()).reshape(-1)
     return values, blocks.packed(
-        pack.pack_panels, flat.reshape(phase.weight_shape), values, panels, flat,
-        phase.weight_steps, phase.taps_T3, phase.depth, phase.pairs, phase.panel_stride, values,
-        shape=(phase.groups, phase.columns), what="the weight",
-        is_filled=phase.is_even, taps=phase.weight_taps,
+        pack.pack_panels, flat.reshape(lying.shape), values, panels, flat,
+        lying.steps_3, plan.taps_T3, lying.depth, plan.panel_stride, values,
+        shape=(plan.groups, lying.columns), what="the weight",
+        is_filled=plan.is_even, taps=lying.taps,
     )  # fmt: skip

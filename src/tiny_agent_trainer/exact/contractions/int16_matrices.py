@@ -64,13 +64,14 @@ def multiply(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None)
     pieces, pairs = pieces_of(depth)
     segments = np.arange(pieces) * pairs
     batch = np.arange(batches)
-    tasks = contract.tasks_of(rows, len(b.places), batches, threads.get_threads())
+    parts = contract.one_part(rows, 1, pieces, pairs)
+    tasks = contract.tasks_of(parts, len(b.places), batches, threads.get_threads())
     threads.share(
-        contract.contract, tasks.count, tasks.rows, tasks.panels,
+        contract.contract, tasks.count, tasks.rows, tasks.panels, tasks.bounds_Q1, parts,
         a.values, a.places, batch * a.batch, a.step,
         b.values, b.places, batch * b.batch, b.step,
-        segments * a.step, segments * b.step, pairs,
-        a.powers, batch * rows, 1, b.powers, batch * columns,
+        segments * a.step, segments * b.step,
+        a.powers, batch * rows, b.powers, batch * columns,
         contract.column_bounds(columns), blocks.bias_of(bias, batches * columns),
         grids.as_float32(out).reshape(-1), np.arange(rows) * columns, batch * rows * columns,
     )  # fmt: skip

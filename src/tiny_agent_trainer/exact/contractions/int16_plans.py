@@ -3,7 +3,7 @@
 
 Forward: an output place is a row, a run of taps and channels a segment. Input gradient: the input
 places of one remainder modulo the stride form a phase, a convolution of the gradient with the taps
-that reach it. Both are a `Phase`; what is planned once is kept, because a training asks again and
+that reach it; no tap reaches two. What is planned once is kept, because a training asks again and
 again.
 """
 
@@ -41,44 +41,72 @@ class Taps:
         return all(b - a == 1 for a, b in itertools.pairwise(self.places))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """A convolution of a packed image with some taps of a weight (groups, outputs, inputs, ...).
+    """Rows that meet the same taps.
 
     Attributes:
         rows, out_rows: Where each row begins in the image, and in the result.
-        segments: Of the contracted axis, in the image.
-        pairs: Of one segment.
-        is_even: Whether the values of a segment fill them.
-        groups: Of channels.
-        depth, columns: Contracted and other channels of a group.
-        weight_shape, weight_taps: For `blocks.packed`.
-        weight_steps: From group to group, along the contracted channels, along the columns.
-        taps_T3: For `pack.pack_panels`.
+        taps: Of the three dimensions.
     """
 
     rows: Offsets
     out_rows: Offsets
-    segments: Offsets
-    pairs: int
-    is_even: bool
-    groups: int
+    taps: tuple[Taps, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weight:
+    """How a weight lies in memory: (groups, outputs, inputs, ...), for one of its products.
+
+    Attributes:
+        shape, taps: For `blocks.packed`.
+        steps_3: From group to group, along the contracted channels, along the columns.
+        depth, columns: Contracted and other channels of a group.
+    """
+
+    shape: Triple
+    taps: int
+    steps_3: Offsets
     depth: int
     columns: int
-    weight_shape: Triple
-    weight_taps: int
-    weight_steps: Offsets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A convolution of a packed image with a packed weight, in one or several phases.
+
+    Attributes:
+        size, border: Of the image: padded, and where its first value stands.
+        is_complete: Whether the phases reach every place of the result.
+        groups: Of channels.
+        weight: How it lies before it is packed.
+        rows, out_rows: Where each row begins in the image, and in the result, phase after phase.
+        segments, panel_segments: Of the contracted axes, in the image and in a packed panel.
+        parts_Q6: For `contract`.
+        taps_T3: For `pack.pack_panels`.
+        panel_stride: Values of a packed panel.
+        is_even: Whether the values of every segment fill its pairs.
+    """
+
+    size: Triple
+    border: Triple
+    is_complete: bool
+    groups: int
+    weight: Weight
+    rows: Offsets
+    out_rows: Offsets
+    segments: Offsets
+    panel_segments: Offsets
+    parts_Q6: Offsets
     taps_T3: Offsets
+    panel_stride: int
+    is_even: bool
 
     @functools.cached_property
     def panels(self) -> int:
         """Of one group."""
-        return -(-self.columns // COLUMNS)
-
-    @functools.cached_property
-    def panel_stride(self) -> int:
-        """Values of a packed panel."""
-        return len(self.segments) * self.pairs * 2 * COLUMNS
+        return -(-self.weight.columns // COLUMNS)
 
     @functools.cached_property
     def panel_places(self) -> Offsets:
@@ -86,34 +114,13 @@ class Phase:
         return np.arange(self.panels) * self.panel_stride
 
     @functools.cached_property
-    def panel_segments(self) -> Offsets:
-        """Where the segments of a panel begin."""
-        return np.arange(len(self.segments)) * (self.pairs * 2 * COLUMNS)
-
-    @functools.cached_property
     def bounds(self) -> Offsets:
         """Columns of each panel."""
-        return column_bounds(self.columns)
+        return column_bounds(self.weight.columns)
 
     def by_group(self, step: int) -> Offsets:
         """Where each group begins, so far apart."""
         return steps_of(self.groups, step)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputGradient:
-    """The padded gradient, and the phases that fill the gradient of the input.
-
-    Attributes:
-        size, border: Of the packed gradient: padded, and where its first value stands.
-        phases: Together they reach every place that any tap reaches.
-        is_complete: Whether these are all places.
-    """
-
-    size: Triple
-    border: Triple
-    phases: tuple[Phase, ...]
-    is_complete: bool
 
 
 @functools.lru_cache(maxsize=KEPT)
@@ -123,106 +130,129 @@ def steps_of(number: int, step: int) -> Offsets:
 
 
 @functools.lru_cache(maxsize=KEPT)
-def plan_forward(shape: Geometry) -> Phase:
-    """The one phase of a convolution, whose image is the padded input."""
+def plan_forward(shape: Geometry) -> Plan:
+    """One phase, whose image is the padded input."""
     taps = tuple(
         Taps(first=0, step=1, number=k, places=tuple(range(0, k * apart, apart)))
         for k, apart in zip(shape.kernel, shape.dilation, strict=True)
     )
     volume = count(shape.kernel)
-    return _phase(
-        shape,
-        taps,
-        size=shape.padded,
-        rows=places(shape.samples, shape.out, shape.padded, shape.stride, (0, 0, 0), shape.inputs),
-        out_rows=places(shape.samples, shape.out, shape.out, (1, 1, 1), (0, 0, 0), shape.outputs),
+    weight = Weight(
+        shape=(shape.outputs, shape.group_inputs * volume, 1),
+        taps=1,
+        steps_3=_weight_steps(shape, volume, shape.group_inputs * volume),
         depth=shape.group_inputs,
         columns=shape.group_outputs,
-        weight_shape=(shape.outputs, shape.group_inputs * volume, 1),
-        weight_taps=1,
-        weight_steps=(volume, shape.group_inputs * volume),
     )
+    phase = Phase(
+        rows=places(shape.samples, shape.out, shape.padded, shape.stride, (0, 0, 0), shape.inputs),
+        out_rows=places(shape.samples, shape.out, shape.out, (1, 1, 1), (0, 0, 0), shape.outputs),
+        taps=taps,
+    )
+    return _plan(shape, weight, [phase], size=shape.padded, border=shape.padding, is_complete=True)
 
 
 @functools.lru_cache(maxsize=KEPT)
-def plan_input_gradient(shape: Geometry) -> InputGradient:
-    """The phases of an input gradient, whose image is the padded gradient of the output."""
+def plan_input_gradient(shape: Geometry) -> Plan:
+    """A phase for each remainder, whose image is the padded gradient of the output."""
     size, border = _gradient_border(shape)
     volume = count(shape.kernel)
+    weight = Weight(
+        shape=(shape.groups, shape.group_outputs, shape.group_inputs * volume),
+        taps=volume,
+        steps_3=_weight_steps(shape, shape.group_inputs * volume, volume),
+        depth=shape.group_outputs,
+        columns=shape.group_inputs,
+    )
     phases = []
     for first in itertools.product(*(range(step) for step in shape.stride)):
         taps = tuple(_taps_of_phase(shape, d, first[d]) for d in range(3))
         d, h, w = (-(-(shape.size[d] - first[d]) // shape.stride[d]) for d in range(3))
         if not all(tap.number for tap in taps) or min(d, h, w) < 1:
             continue
-        phase = _phase(
-            shape,
-            taps,
-            size=size,
-            rows=places(shape.samples, (d, h, w), size, (1, 1, 1), border, shape.outputs),
-            out_rows=places(
-                shape.samples, (d, h, w), shape.size, shape.stride, first, shape.inputs
-            ),
-            depth=shape.group_outputs,
-            columns=shape.group_inputs,
-            weight_shape=(shape.groups, shape.group_outputs, shape.group_inputs * volume),
-            weight_taps=volume,
-            weight_steps=(shape.group_inputs * volume, volume),
-        )
-        phases.append(phase)
+        there = places(shape.samples, (d, h, w), shape.size, shape.stride, first, shape.inputs)
+        here = places(shape.samples, (d, h, w), size, (1, 1, 1), border, shape.outputs)
+        phases.append(Phase(rows=here, out_rows=there, taps=taps))
     reached = sum(len(phase.rows) for phase in phases)
-    return InputGradient(
-        size=size, border=border, phases=tuple(phases),
-        is_complete=reached == shape.samples * count(shape.size),
-    )  # fmt: skip
+    is_complete = reached == shape.samples * count(shape.size)
+    return _plan(shape, weight, phases, size=size, border=border, is_complete=is_complete)
 
 
-def _phase(
+def _weight_steps(shape: Geometry, depth: int, columns: int) -> Offsets:
+    return np.array(
+        [shape.group_inputs * shape.group_outputs * count(shape.kernel), depth, columns]
+    )
+
+
+def _plan(
     shape: Geometry,
-    taps: tuple[Taps, ...],
+    weight: Weight,
+    phases: list[Phase],
     *,
     size: Triple,
-    rows: Offsets,
-    out_rows: Offsets,
-    depth: int,
-    columns: int,
-    weight_shape: Triple,
-    weight_taps: int,
-    weight_steps: tuple[int, int],
-) -> Phase:
+    border: Triple,
+    is_complete: bool,
+) -> Plan:
+    """Lay the contracted axes of all phases one after another, in a panel too."""
+    segments, panel_segments, parts, taps = [], [], [], []
+    row = segment = pair = 0
+    is_even = True
+    for phase in phases:
+        found, run = _segments(shape, phase.taps, size, weight.depth)
+        pairs = -(-run * weight.depth // 2)
+        is_even &= run * weight.depth % 2 == 0
+        first_pairs = pair + pairs * np.arange(len(found))
+        parts.append([row, len(phase.rows), len(phase.rows) // shape.samples, segment, len(found),
+                      pairs])  # fmt: skip
+        segments.append(found)
+        panel_segments.append(first_pairs * 2 * COLUMNS)
+        taps.append(_taps_in_weight(shape, phase.taps, run, weight.depth, first_pairs))
+        row, segment, pair = row + len(phase.rows), segment + len(found), pair + pairs * len(found)
+    return Plan(
+        size=size,
+        border=border,
+        is_complete=is_complete,
+        groups=shape.groups,
+        weight=weight,
+        rows=_joined([phase.rows for phase in phases]),
+        out_rows=_joined([phase.out_rows for phase in phases]),
+        segments=_joined(segments),
+        panel_segments=_joined(panel_segments),
+        parts_Q6=np.array(parts, np.int64).reshape(-1, 6),
+        taps_T3=_joined(taps).reshape(-1, 3),
+        panel_stride=pair * 2 * COLUMNS,
+        is_even=is_even,
+    )
+
+
+def _joined(offsets: list[Offsets]) -> Offsets:
+    return np.concatenate(offsets) if offsets else np.empty(0, np.int64)
+
+
+def _segments(
+    shape: Geometry, taps: tuple[Taps, ...], size: Triple, depth: int
+) -> tuple[Offsets, int]:
+    """Where the segments of a contracted axis begin in the image, and the taps in each."""
     step = depth * shape.groups
     steps = (size[1] * size[2] * step, size[2] * step, step)
     is_run = shape.groups == 1 and taps[2].is_run
     last = taps[2].places[:1] if is_run else taps[2].places
-    segments = [
+    found = [
         np.dot(place, steps) for place in itertools.product(taps[0].places, taps[1].places, last)
     ]
-    run = taps[2].number if is_run else 1
-    group_step = shape.group_inputs * shape.group_outputs * count(shape.kernel)
-    return Phase(
-        rows=rows,
-        out_rows=out_rows,
-        segments=np.array(segments),
-        pairs=-(-run * depth // 2),
-        is_even=run * depth % 2 == 0,
-        groups=shape.groups,
-        depth=depth,
-        columns=columns,
-        weight_shape=weight_shape,
-        weight_taps=weight_taps,
-        weight_steps=np.array([group_step, *weight_steps]),
-        taps_T3=_taps_in_weight(shape, taps, run, depth),
-    )
+    return np.array(found), taps[2].number if is_run else 1
 
 
-def _taps_in_weight(shape: Geometry, taps: tuple[Taps, ...], run: int, depth: int) -> Offsets:
-    """Of each tap: its offset in the weight, its segment, and its place in that."""
+def _taps_in_weight(
+    shape: Geometry, taps: tuple[Taps, ...], run: int, depth: int, first_pairs: Offsets
+) -> Offsets:
+    """Of each tap: its offset in the weight, the first pair of its segment, its place there."""
     _, height, width = shape.kernel
     steps = (height * width, width, 1)
     rows = []
     for number, tap in enumerate(np.ndindex(taps[0].number, taps[1].number, taps[2].number)):
         offset = sum((taps[d].first + tap[d] * taps[d].step) * steps[d] for d in range(3))
-        rows.append((offset, number // run, number % run * depth))
+        rows.append((offset, first_pairs[number // run], number % run * depth))
     return np.array(rows)
 
 

@@ -69,13 +69,14 @@ def weight_gradient(x: torch.Tensor, gradient: torch.Tensor, shape: Geometry) ->
     errors, row_powers = int16_images.pack_pairs(gradient, plan.errors, "the output gradient")
     powers = np.tile(powers.reshape(groups, 1, -1), (1, taps, 1)).reshape(-1)
     batches, panels = len(plan.out_batches), len(plan.columns.places)
-    tasks = contract.tasks_of(len(plan.rows), panels, batches, threads.get_threads())
+    parts = contract.one_part(len(plan.rows), 1, len(plan.left.places), plan.left.length)
+    tasks = contract.tasks_of(parts, panels, batches, threads.get_threads())
     threads.share(
-        contract.contract, tasks.count, tasks.rows, tasks.panels,
+        contract.contract, tasks.count, tasks.rows, tasks.panels, tasks.bounds_Q1, parts,
         errors, plan.rows, plan.left_batches, plan.left.step,
         image, plan.columns.places, plan.right_batches, plan.right.step,
-        plan.left.places, plan.right.places, plan.left.length,
-        row_powers, plan.row_batches, 1, powers, plan.column_batches, plan.columns.bounds,
+        plan.left.places, plan.right.places,
+        row_powers, plan.row_batches, powers, plan.column_batches, plan.columns.bounds,
         blocks.bias_of(None, powers.size), grids.as_float32(out).reshape(-1),
         plan.out_rows, plan.out_batches,
     )  # fmt: skip

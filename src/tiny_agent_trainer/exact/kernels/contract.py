@@ -29,19 +29,25 @@ PAIRS_AT_ONCE: Final = 1024
 """Longer ones in pieces of so many: what they are multiplied with then stays in cache."""
 
 
+FIRST_ROW, ROW_COUNT, ROWS_OF_POWER, FIRST_SEGMENT, SEGMENT_COUNT, PAIRS = range(6)
+"""Columns of the table of parts: rows, those that share a power, segments, pairs of one segment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tasks:
     """How a contraction is cut into tasks.
 
     Attributes:
+        count: Of all tasks.
         rows: Of a task; a multiple of ROWS.
         panels: Of a task.
-        count: Of all tasks.
+        bounds_Q1: First task of each part, and their number.
     """
 
+    count: int
     rows: int
     panels: int
-    count: int
+    bounds_Q1: npt.NDArray[np.int64]
 
 
 def column_bounds(columns: int) -> npt.NDArray[np.int64]:
@@ -50,15 +56,22 @@ def column_bounds(columns: int) -> npt.NDArray[np.int64]:
     return np.stack([first, np.minimum(first + COLUMNS, columns)], axis=1)
 
 
-def tasks_of(rows: int, panels: int, batches: int, threads: int) -> Tasks:
+def one_part(rows: int, rows_of_power: int, segments: int, pairs: int) -> npt.NDArray[np.int64]:
+    """The table of a contraction whose rows all have one contracted axis."""
+    return np.array([[0, rows, rows_of_power, 0, segments, pairs]])
+
+
+def tasks_of(parts_Q6: npt.NDArray[np.int64], panels: int, batches: int, threads: int) -> Tasks:
     """Tasks of equal size, several for each thread if possible; they cannot change a bit."""
-    blocks = -(-rows // ROWS)
-    chunks = -(-blocks // _BLOCKS_OF_TASK)
-    rows_of_task = -(-blocks // chunks) * ROWS
-    chunks = batches * -(-rows // rows_of_task)
-    wanted = 1 if threads == 1 else min(panels, -(-_TASKS_OF_THREAD * threads // chunks))
-    panels_of_task = -(-panels // wanted)
-    return Tasks(rows_of_task, panels_of_task, chunks * -(-panels // panels_of_task))
+    rows_Q = parts_Q6[:, ROW_COUNT]
+    blocks = -(-int(rows_Q.max()) // ROWS)
+    rows = -(-blocks // -(-blocks // _BLOCKS_OF_TASK)) * ROWS
+    chunks_Q = batches * -(-rows_Q // rows)
+    enough = -(-_TASKS_OF_THREAD * threads // int(chunks_Q.sum()))
+    panels_of_task = -(-panels // (1 if threads == 1 else min(panels, enough)))
+    tasks_Q = chunks_Q * -(-panels // panels_of_task)
+    bounds_Q1 = np.concatenate([[0], np.cumsum(tasks_Q)])
+    return Tasks(int(bounds_Q1[-1]), rows, panels_of_task, bounds_Q1)
 
 
 @kernel
@@ -67,6 +80,8 @@ def contract(
     tasks: int,
     rows_of_task: int,
     panels_of_task: int,
+    task_bounds_Q1: Any,
+    parts_Q6: Any,
     left: Any,
     left_rows_M: Any,
     left_batch_B: Any,
@@ -77,10 +92,8 @@ def contract(
     right_step: int,
     left_segments_S: Any,
     right_segments_S: Any,
-    pairs: int,
     row_power_M: Any,
     row_power_batch_B: Any,
-    rows_of_power: int,
     column_power_N: Any,
     column_power_batch_B: Any,
     column_bounds_P2: Any,
@@ -93,15 +106,15 @@ def contract(
 
     Args:
         counter: From which threads take numbers of tasks, below `tasks`.
-        rows_of_task, panels_of_task: See `tasks_of`.
+        rows_of_task, panels_of_task, task_bounds_Q1: See `Tasks`.
+        parts_Q6: int64; parts of the rows that have a contracted axis of their own.
         left, right: int16, flat, with room for one block behind the last value.
         left_rows_M, right_panels_P: Offsets of rows, and of panels of up to COLUMNS columns.
         left_batch_B, right_batch_B: Offsets of batches.
         left_step, right_step: From one pair of the contracted axis to the next.
-        left_segments_S, right_segments_S: Offsets of the pieces of the contracted axis.
-        pairs: Of one segment.
-        row_power_M: float64 powers of two; those of batch b begin at row_power_batch[b].
-        rows_of_power: Rows that share one.
+        left_segments_S, right_segments_S: Offsets of the pieces of contracted axes.
+        row_power_M: float64 powers of two; those of batch b begin at row_power_batch[b], and so
+            many rows of a part share one.
         column_power_N: The same for columns.
         column_bounds_P2: The columns of each panel, first and behind the last.
         bias_N: float32, indexed like `column_power_N`, added with a rounding of its own.
@@ -111,25 +124,35 @@ def contract(
     places, targets = np.zeros(rows_of_task, np.int64), np.zeros(rows_of_task, np.int64)
     row_powers, column_powers = np.ones(rows_of_task), np.ones(COLUMNS)
     bias = np.zeros(COLUMNS, np.float32)
-    row_count, segments, panels = len(left_rows_M), len(left_segments_S), len(right_panels_P)
-    is_whole = segments * pairs <= WHOLE_PAIRS
-    at_once = max(1, segments if is_whole else PAIRS_AT_ONCE // pairs)
-    sums_step = 0 if at_once >= segments else panels_of_task * COLUMNS
-    sums = np.empty(max(1, rows_of_task * sums_step))
+    panels = len(right_panels_P)
+    sums = np.empty(rows_of_task * panels_of_task * COLUMNS if _is_cut(parts_Q6) else 1)
     groups = (panels + panels_of_task - 1) // panels_of_task
-    chunks = (row_count + rows_of_task - 1) // rows_of_task
+    part = 0
     task = take(counter)
     while task < tasks:
-        batch, rest = task // (groups * chunks), task % (groups * chunks)
+        while task >= task_bounds_Q1[part + 1]:
+            part += 1
+        row_count, segments, pairs = (
+            parts_Q6[part, ROW_COUNT],
+            parts_Q6[part, SEGMENT_COUNT],
+            parts_Q6[part, PAIRS],
+        )
+        first_of_part, first_segment = parts_Q6[part, FIRST_ROW], parts_Q6[part, FIRST_SEGMENT]
+        at_once = _segments_at_once(segments, pairs)
+        sums_step = 0 if at_once >= segments else panels_of_task * COLUMNS
+        chunks = (row_count + rows_of_task - 1) // rows_of_task
+        inside = task - task_bounds_Q1[part]
+        batch, rest = inside // (groups * chunks), inside % (groups * chunks)
         first = (rest % chunks) * rows_of_task
         first_panel = (rest // chunks) * panels_of_task
         last_panel = min(first_panel + panels_of_task, panels)
         rows = min(rows_of_task, row_count - first)
         for row in range(rows_of_task):
             chosen = min(first + row, row_count - 1)
-            places[row] = left_batch_B[batch] + left_rows_M[chosen]
-            row_powers[row] = row_power_M[row_power_batch_B[batch] + chosen // rows_of_power]
-            targets[row] = out_batch_B[batch] + out_rows_M[chosen]
+            power = row_power_batch_B[batch] + chosen // parts_Q6[part, ROWS_OF_POWER]
+            row_powers[row] = row_power_M[power]
+            places[row] = left_batch_B[batch] + left_rows_M[first_of_part + chosen]
+            targets[row] = out_batch_B[batch] + out_rows_M[first_of_part + chosen]
         for segment in range(0, max(segments, 1), at_once):
             for panel in range(first_panel, last_panel):
                 column, width = _fill_panel(
@@ -140,10 +163,10 @@ def contract(
                     dot_block(
                         address(left, 0),
                         address(places, row),
-                        address(left_segments_S, segment),
+                        address(left_segments_S, first_segment + segment),
                         left_step,
                         address(right, right_batch_B[batch] + right_panels_P[panel]),
-                        address(right_segments_S, segment),
+                        address(right_segments_S, first_segment + segment),
                         right_step,
                         min(at_once, segments - segment),
                         pairs,
@@ -174,6 +197,23 @@ def contract(
                         width,
                     )
         task = take(counter)
+
+
+@inlined
+def _segments_at_once(segments: int, pairs: int) -> int:
+    """How many are worked through before the next panel: what they are multiplied with stays."""
+    is_whole = segments * pairs <= WHOLE_PAIRS
+    return max(1, segments if is_whole else PAIRS_AT_ONCE // pairs)
+
+
+@inlined
+def _is_cut(parts_Q6: Any) -> bool:
+    """Whether a part is worked through in pieces."""
+    for part in range(len(parts_Q6)):
+        segments = parts_Q6[part, SEGMENT_COUNT]
+        if _segments_at_once(segments, parts_Q6[part, PAIRS]) < segments:
+            return True
+    return False
 
 
 @inlined

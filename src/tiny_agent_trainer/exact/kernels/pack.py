@@ -79,7 +79,6 @@ def pack_panels(
     strides: Any,
     taps_T3: Any,
     depth: int,
-    pairs: int,
     panel_stride: int,
     packed: Any,
 ) -> None:
@@ -90,10 +89,9 @@ def pack_panels(
         scale_BN: float32.
         x: float32, flat.
         strides: int64 (3,): of batches, of the contracted axis, of columns.
-        taps_T3: int64: offset of a tap in `x`, its segment, and its place there, in contracted
-            values; taps of one segment lie one after another along the contracted axis.
+        taps_T3: int64: offset of a tap in `x`, the first pair of its segment, and its place
+            there, in contracted values; taps of one segment lie one after another.
         depth: Contracted values of a tap.
-        pairs: Of one segment.
         panel_stride: From panel to panel, in values.
         packed: int16, flat, zero where nothing is written.
     """
@@ -110,7 +108,7 @@ def pack_panels(
                 place = np.uint64(source + column * column_step)
                 for tap in range(len(taps_T3)):
                     contracted = taps_T3[tap, 2] + k
-                    pair = taps_T3[tap, 1] * pairs + (contracted >> 1)
+                    pair = taps_T3[tap, 1] + (contracted >> 1)
                     target = task * panel_stride + 2 * (pair * COLUMNS + column) + (contracted & 1)
                     value = x[place + np.uint64(taps_T3[tap, 0])]
                     packed[np.uint64(target)] = quantise(value, scale)
