@@ -8,10 +8,9 @@ from typing import Any, TypeAlias, final
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
-from torch.utils._pytree import tree_iter
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.exact import places
+from tiny_agent_trainer.exact import compositions, places
 from tiny_agent_trainer.exact.table import TABLE
 
 Refusal: TypeAlias = errors.NotFiniteError | errors.UnsupportedOperationError
@@ -101,7 +100,7 @@ def arithmetic(note: Note | None = None) -> Iterator[None]:
         return
     with (
         sdpa_kernel(SDPBackend.MATH),
-        _attention_spelled_out(),
+        compositions.replaced(),
         _functions_refused(),
         ExactMode(note),
     ):
@@ -109,16 +108,18 @@ def arithmetic(note: Note | None = None) -> Iterator[None]:
 
 
 def _require_defined(operation: Any, result: Any) -> None:
-    for value in (result,) if isinstance(result, torch.Tensor) else tree_iter(result):
-        if isinstance(value, torch.Tensor) and (
-            value.dtype in _UNDEFINED or value.device.type != "cpu"
-        ):
+    """Of a tensor, or of those in a tuple or list."""
+    if isinstance(result, torch.Tensor):
+        if result.dtype in _UNDEFINED or not result.is_cpu:
             raise errors.UnsupportedOperationError(
                 where=places.current(),
                 expected="float32 tensors on the CPU",
-                found=f"{operation} with a result of {value.dtype} on {value.device}",
+                found=f"{operation} with a result of {result.dtype} on {result.device}",
                 remedy="remove the conversion: other types and devices round in an order of theirs",
             )
+    elif isinstance(result, tuple | list):
+        for value in result:
+            _require_defined(operation, value)
 
 
 @contextlib.contextmanager
@@ -144,17 +145,6 @@ def _functions_refused() -> Iterator[None]:
         yield
     finally:
         torch.autograd.Function.apply = original  # type: ignore[method-assign]
-
-
-@contextlib.contextmanager
-def _attention_spelled_out() -> Iterator[None]:
-    """Keep torch from replacing whole transformer layers by one operation when evaluating."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _refused(operation: Any) -> errors.UnsupportedOperationError:

@@ -2,14 +2,9 @@
 """The team of threads that kernels run on; its size is an observation, never part of a result."""
 
 from collections.abc import Callable
-from typing import Any, Final
-
-import numpy as np
+from typing import Any
 
 from tiny_agent_trainer.exact.kernels import team
-
-_SMALL: Final = 1 << 15
-"""Values that a thread reads while another is only being woken."""
 
 _current = team.Team(1)
 
@@ -28,37 +23,20 @@ def get_threads() -> int:
 
 
 def run(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
-    """Call `kernel(start, stop, *arguments)` on parts of `range(count)`, all at once.
-
-    Where no argument is large the calling thread does it alone: others would come too late.
-    """
-    if count and _are_small(arguments):
-        kernel(0, count, *arguments)
-    else:
-        _current.run(kernel, count, *arguments)
+    """Call `kernel(start, stop, *arguments)` on parts of `range(count)`, all at once."""
+    _current.run(kernel, count, *arguments)
 
 
 def share(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
-    """Call `kernel(counter, count, *arguments)` on all threads, for tasks that take long."""
+    """Call `kernel(counter, count, *arguments)` on all threads, which take tasks one by one."""
     _current.share(kernel, count, *arguments)
 
 
 def together(kernel: Callable[..., None], phases: int, *arguments: Any) -> None:
-    """Call `kernel(progress, *arguments)` on all threads, which do its phases together.
-
-    Where no argument is large the calling thread does it alone.
-    """
-    if _are_small(arguments):
-        kernel(np.zeros((phases, 2), np.int64), *arguments)
-    else:
-        _current.together(kernel, phases, *arguments)
+    """Call `kernel(progress, *arguments)` on all threads, which do its phases together."""
+    _current.together(kernel, phases, *arguments)
 
 
 def visit(function: Callable[[int], None]) -> None:
     """Call `function(number)` once on each thread."""
     _current.visit(function)
-
-
-def _are_small(arguments: tuple[Any, ...]) -> bool:
-    sizes = [argument.size for argument in arguments if isinstance(argument, np.ndarray)]
-    return bool(sizes) and max(sizes) <= _SMALL

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tiny_agent_trainer.exact import checks, draws, grids, mode, sums, threads
+from tiny_agent_trainer.exact import checks, draws, grids, memory, mode, sums, threads
 from tiny_agent_trainer.exact.contractions import current
 from tiny_agent_trainer.exact.kernels import updates
 from tiny_agent_trainer.training import arithmetic
@@ -37,6 +37,7 @@ class ExactArithmetic(arithmetic.AbstractArithmetic):
 
     def __init__(self, team: int, engine: str, group: AbstractGroup) -> None:
         self._team, self._engine, self._group = team, engine, group
+        memory.keep_freed()
         with self._on_machine():
             self.notes = checks.switch_off_faulty_engines()
             current.set_engine(engine)

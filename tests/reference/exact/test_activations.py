@@ -43,6 +43,7 @@ ACTIVATIONS = {
     "log1p": lambda x: torch.log1p(x * x),
     "logsigmoid": F.logsigmoid,
     "mish": F.mish,
+    "prelu, one slope": lambda x: F.prelu(x, torch.tensor([0.25], dtype=x.dtype)),
     "prelu": lambda x: F.prelu(x, torch.tensor([0.25, 0.5, -0.75, 2.0], dtype=x.dtype)),
     "relu": torch.relu,
     "relu6": F.relu6,
@@ -93,6 +94,19 @@ def compare(name, function, bound, spread=4.0):
     error = (derivative.double() - expected_derivative).abs()
     assert (error <= CANCELLATION * (1 + expected_derivative.abs())).all(), error.max()
     assert result.dtype == derivative.dtype == torch.float32
+
+
+@pytest.mark.parametrize("slope", [0.3, 0.0, -1.7])
+def test_a_single_slope_is_differentiated_as_in_torch(slope):
+    x, gradient = values("prelu"), values("prelu gradient")
+    weight = torch.full((1, 1, 1, 1), slope)
+    wanted = torch.ops.aten._prelu_kernel_backward(gradient, x, weight)
+    laid = gradient.movedim(1, -1).contiguous().movedim(-1, 1)
+    for given in (gradient, laid):
+        with mode.arithmetic():
+            found = torch.ops.aten._prelu_kernel_backward(given, x, weight)
+        assert torch.equal(found[0], wanted[0])
+        assert torch.equal(found[1], wanted[1])
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

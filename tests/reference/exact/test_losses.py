@@ -124,7 +124,23 @@ class TestNegativeLogLikelihood:
         with mode.arithmetic():
             assert F.nll_loss(x, torch.tensor([0, -100, 2]), reduction="none")[1] == 0
 
+    @pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 3, 1), (2, 0, 3, 1), (3, 1, 2, 0)])
+    def test_layout_does_not_matter(self, order):
+        x, target = example(3, 5, 4, 6), (torch.arange(72).view(3, 4, 6) % 5)
+        inverse = [order.index(dim) for dim in range(4)]
+        laid = x.permute(order).contiguous().permute(inverse)
+        found = []
+        for leaf in (x.clone().requires_grad_(), laid.requires_grad_()):
+            with mode.arithmetic():
+                loss = F.nll_loss(leaf, target, torch.arange(5) + 0.5, ignore_index=3)
+                loss.backward()
+            found.append((loss, leaf.grad))
+        assert torch.equal(found[0][0], found[1][0])
+        assert torch.equal(found[0][1], found[1][1])
+
     def test_a_target_that_is_no_class_is_an_error(self):
+        with mode.arithmetic(), pytest.raises(IndexError, match="target -1 is out of bounds"):
+            F.nll_loss(example(2, 5), torch.tensor([0, -1]))
         with mode.arithmetic(), pytest.raises((RuntimeError, IndexError), match="out of bounds"):
             F.nll_loss(example(2, 5), torch.tensor([0, 7]))
 

@@ -35,7 +35,7 @@ def input_gradient(gradient: torch.Tensor, weight: torch.Tensor, shape: Geometry
         return torch.zeros(size)
     plan = int16_plans.plan_input_gradient(shape)
     out = torch.empty(size) if plan.is_complete else torch.zeros(size)
-    if out.numel() and len(plan.parts_Q6):
+    if out.numel() and len(plan.rows):
         bias = blocks.bias_of(None, shape.inputs)
         _contract(plan, gradient, "the output gradient", weight, bias, out)
     return out
@@ -50,14 +50,14 @@ def _contract(
     out: torch.Tensor,
 ) -> None:
     """Fill what a plan reaches; `what` names x in an error."""
-    require_length(2 * int(plan.parts_Q6[:, contract.PAIRS].max()), most=2 * MOST_PAIRS)
+    require_length(2 * plan.parts.most_pairs, most=2 * MOST_PAIRS)
     image, row_powers = int16_images.pack_image(x, plan.size, plan.border, what)
     packed, column_powers = _pack_weight(plan, weight)
     panels, columns, depth = plan.panels, plan.weight.columns, plan.weight.depth
-    tasks = contract.tasks_of(plan.parts_Q6, panels, plan.groups, threads.get_threads())
+    tasks = plan.parts.tasks(panels, plan.groups, threads.get_threads())
     threads.share(
-        contract.contract, tasks.count, tasks.rows, tasks.panels, tasks.bounds_Q1, plan.parts_Q6,
-        image, plan.rows, plan.by_group(depth), 2,
+        contract.contract, tasks.count, tasks.rows, tasks.panels, tasks.bounds_Q1,
+        plan.parts.table_Q6, image, plan.rows, plan.by_group(depth), 2,
         packed, plan.panel_places, plan.by_group(panels * plan.panel_stride), 2 * COLUMNS,
         plan.segments, plan.panel_segments,
         row_powers, plan.by_group(0), column_powers.reshape(-1), plan.by_group(columns),

@@ -65,9 +65,10 @@ def multiply(left: torch.Tensor, right: torch.Tensor, bias: torch.Tensor | None)
     segments = np.arange(pieces) * pairs
     batch = np.arange(batches)
     parts = contract.one_part(rows, 1, pieces, pairs)
-    tasks = contract.tasks_of(parts, len(b.places), batches, threads.get_threads())
+    tasks = parts.tasks(len(b.places), batches, threads.get_threads())
     threads.share(
-        contract.contract, tasks.count, tasks.rows, tasks.panels, tasks.bounds_Q1, parts,
+        contract.contract, tasks.count, tasks.rows, tasks.panels, tasks.bounds_Q1,
+        parts.table_Q6,
         a.values, a.places, batch * a.batch, a.step,
         b.values, b.places, batch * b.batch, b.step,
         segments * a.step, segments * b.step,

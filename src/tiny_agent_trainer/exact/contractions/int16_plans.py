@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiny_agent_trainer.exact.contractions.geometry import KEPT, Geometry, Triple, count
-from tiny_agent_trainer.exact.kernels.contract import column_bounds
+from tiny_agent_trainer.exact.kernels.contract import Parts, column_bounds
 from tiny_agent_trainer.exact.kernels.dot_block import COLUMNS
 
 Offsets = npt.NDArray[np.int64]
@@ -83,7 +83,7 @@ class Plan:
         weight: How it lies before it is packed.
         rows, out_rows: Where each row begins in the image, and in the result, phase after phase.
         segments, panel_segments: Of the contracted axes, in the image and in a packed panel.
-        parts_Q6: For `contract`.
+        parts: The phases.
         taps_T3: For `pack.pack_panels`.
         panel_stride: Values of a packed panel.
         is_even: Whether the values of every segment fill its pairs.
@@ -98,7 +98,7 @@ class Plan:
     out_rows: Offsets
     segments: Offsets
     panel_segments: Offsets
-    parts_Q6: Offsets
+    parts: Parts
     taps_T3: Offsets
     panel_stride: int
     is_even: bool
@@ -218,7 +218,7 @@ def _plan(
         out_rows=_joined([phase.out_rows for phase in phases]),
         segments=_joined(segments),
         panel_segments=_joined(panel_segments),
-        parts_Q6=np.array(parts, np.int64).reshape(-1, 6),
+        parts=Parts(np.array(parts, np.int64).reshape(-1, 6)),
         taps_T3=_joined(taps).reshape(-1, 3),
         panel_stride=pair * 2 * COLUMNS,
         is_even=is_even,

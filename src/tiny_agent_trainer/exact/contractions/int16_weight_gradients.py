@@ -70,9 +70,10 @@ def weight_gradient(x: torch.Tensor, gradient: torch.Tensor, shape: Geometry) ->
     powers = np.tile(powers.reshape(groups, 1, -1), (1, taps, 1)).reshape(-1)
     batches, panels = len(plan.out_batches), len(plan.columns.places)
     parts = contract.one_part(len(plan.rows), 1, len(plan.left.places), plan.left.length)
-    tasks = contract.tasks_of(parts, panels, batches, threads.get_threads())
+    tasks = parts.tasks(panels, batches, threads.get_threads())
     threads.share(
-        contract.contract, tasks.count, tasks.rows, tasks.panels, tasks.bounds_Q1, parts,
+        contract.contract, tasks.count, tasks.rows, tasks.panels, tasks.bounds_Q1,
+        parts.table_Q6,
         errors, plan.rows, plan.left_batches, plan.left.step,
         image, plan.columns.places, plan.right_batches, plan.right.step,
         plan.left.places, plan.right.places,

@@ -33,6 +33,18 @@ def threshold_backward(g: Any, x: Any, threshold: Any) -> Any:
 
 
 @merged
+def prelu_backward(x: Any, g: Any, slope: Any) -> Any:
+    """Derivative of a parametric rectifier for its argument: g, times the slope but above 0."""
+    return g if x > _ZERO else slope * g
+
+
+@merged
+def prelu_slope_backward(x: Any, g: Any) -> Any:
+    """Its derivative for the slope: x g, and 0 above 0."""
+    return _ZERO if x > _ZERO else x * g
+
+
+@merged
 def clamp_low(x: Any, low: Any) -> Any:
     """The larger of x and low."""
     return low if x < low else x

@@ -6,6 +6,7 @@ of dimensions, and both of their gradients. Sums of pieces are added in float64,
 below 2^53 are exact: equation (7) of `exact/README.md`.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,7 +31,7 @@ PAIRS_AT_ONCE: Final = 1024
 
 
 FIRST_ROW, ROW_COUNT, ROWS_OF_POWER, FIRST_SEGMENT, SEGMENT_COUNT, PAIRS = range(6)
-"""Columns of the table of parts: rows, those that share a power, segments, pairs of one segment."""
+"""Columns of a table of parts: rows, those that share a power, segments, pairs of one segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +51,49 @@ class Tasks:
     bounds_Q1: npt.NDArray[np.int64]
 
 
+@functools.lru_cache(maxsize=1024)
 def column_bounds(columns: int) -> npt.NDArray[np.int64]:
     """First column of each panel, and the one behind its last; all but the last are full."""
     first = np.arange(0, columns, COLUMNS)
     return np.stack([first, np.minimum(first + COLUMNS, columns)], axis=1)
 
 
-def one_part(rows: int, rows_of_power: int, segments: int, pairs: int) -> npt.NDArray[np.int64]:
-    """The table of a contraction whose rows all have one contracted axis."""
-    return np.array([[0, rows, rows_of_power, 0, segments, pairs]])
+@functools.lru_cache(maxsize=1024)
+def one_part(rows: int, rows_of_power: int, segments: int, pairs: int) -> "Parts":
+    """Of a contraction whose rows all have one contracted axis."""
+    return Parts(np.array([[0, rows, rows_of_power, 0, segments, pairs]]))
 
 
-def tasks_of(parts_Q6: npt.NDArray[np.int64], panels: int, batches: int, threads: int) -> Tasks:
-    """Tasks of equal size, several for each thread if possible; they cannot change a bit."""
-    rows_Q = parts_Q6[:, ROW_COUNT]
-    blocks = -(-int(rows_Q.max()) // ROWS)
-    rows = -(-blocks // -(-blocks // _BLOCKS_OF_TASK)) * ROWS
-    chunks_Q = batches * -(-rows_Q // rows)
-    enough = -(-_TASKS_OF_THREAD * threads // int(chunks_Q.sum()))
-    panels_of_task = -(-panels // (1 if threads == 1 else min(panels, enough)))
-    tasks_Q = chunks_Q * -(-panels // panels_of_task)
-    bounds_Q1 = np.concatenate([[0], np.cumsum(tasks_Q)])
-    return Tasks(int(bounds_Q1[-1]), rows, panels_of_task, bounds_Q1)
+class Parts:
+    """Parts of the rows that have a contracted axis of their own.
+
+    Attributes:
+        table_Q6: int64; columns as named above.
+        most_pairs: Of a segment.
+    """
+
+    def __init__(self, table_Q6: npt.NDArray[np.int64]) -> None:
+        self.table_Q6 = table_Q6
+        self.most_pairs = int(table_Q6[:, PAIRS].max(initial=0))
+        self._cut: dict[tuple[int, int, int], Tasks] = {}
+
+    def tasks(self, panels: int, batches: int, threads: int) -> Tasks:
+        """Tasks of equal size, several for each thread if possible; they cannot change a bit."""
+        found = self._cut.get((panels, batches, threads))
+        if found is None:
+            found = self._cut[panels, batches, threads] = self._tasks(panels, batches, threads)
+        return found
+
+    def _tasks(self, panels: int, batches: int, threads: int) -> Tasks:
+        rows_Q = self.table_Q6[:, ROW_COUNT]
+        blocks = -(-int(rows_Q.max()) // ROWS)
+        rows = -(-blocks // -(-blocks // _BLOCKS_OF_TASK)) * ROWS
+        chunks_Q = batches * -(-rows_Q // rows)
+        enough = -(-_TASKS_OF_THREAD * threads // int(chunks_Q.sum()))
+        panels_of_task = -(-panels // (1 if threads == 1 else min(panels, enough)))
+        tasks_Q = chunks_Q * -(-panels // panels_of_task)
+        bounds_Q1 = np.concatenate([[0], np.cumsum(tasks_Q)])
+        return Tasks(int(bounds_Q1[-1]), rows, panels_of_task, bounds_Q1)
 
 
 @kernel
@@ -107,7 +129,7 @@ def contract(
     Args:
         counter: From which threads take numbers of tasks, below `tasks`.
         rows_of_task, panels_of_task, task_bounds_Q1: See `Tasks`.
-        parts_Q6: int64; parts of the rows that have a contracted axis of their own.
+        parts_Q6: See `Parts`.
         left, right: int16, flat, with room for one block behind the last value.
         left_rows_M, right_panels_P: Offsets of rows, and of panels of up to COLUMNS columns.
         left_batch_B, right_batch_B: Offsets of batches.

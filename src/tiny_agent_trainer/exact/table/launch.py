@@ -21,8 +21,8 @@ Function = Callable[..., Any]
 
 _is_dense = torch.ops.aten.is_non_overlapping_and_dense.default
 
-_ALONE: Final = 1 << 15
-"""Elements that one thread finishes before another could be woken."""
+_ALONE: Final = 1 << 12
+"""Elements that one thread finishes before another has begun."""
 
 
 def wide(

@@ -7,9 +7,12 @@ element is one multiplication more.
 
 from typing import Final, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from tiny_agent_trainer.exact.kernels import formulas
+from tiny_agent_trainer.exact import grids
+from tiny_agent_trainer.exact.kernels import formulas, likelihood
 from tiny_agent_trainer.exact.table import launch, reductions
 from tiny_agent_trainer.exact.table.registry import implements
 
@@ -29,17 +32,22 @@ def nll_loss_forward(
     """-weight x of the target's class; a mean is divided by the sum of the weights.
 
     Raises:
-        RuntimeError: A target is not the number of a class.
+        IndexError: A target is not the number of a class.
         NotFiniteError: A loss that is added is not finite.
     """
     launch.require_float32(x)
-    is_used, classes, weights = _targets(target, weight, ignore_index)
-    dim = min(x.dim() - 1, 1)
-    picked = x.gather(dim, classes.unsqueeze(dim)).squeeze(dim)
-    losses = torch.where(is_used, -(weights * picked), 0.0)
+    losses, weights = torch.empty(target.shape), torch.empty(target.shape)
+    fault = np.zeros(2, np.int64)
+    launch.run(
+        likelihood.pick, target.numel(), *_arrays(x, target), _weights(x, weight), ignore_index,
+        _by_place(losses), _by_place(weights), fault, work=target.numel(),
+    )  # fmt: skip
+    if fault[0]:
+        message = f"target {fault[1]} is out of bounds for {x.shape[_class_dim(x)]} classes"
+        raise IndexError(message)
     if reduction == NONE:
         return losses, torch.zeros(())
-    total_weight = reductions.sum_all(weights)
+    total_weight = _count_of(weights) if weight is None else reductions.sum_all(weights)
     total = reductions.sum_all(losses)
     return total / total_weight if reduction == MEAN else total, total_weight
 
@@ -55,13 +63,15 @@ def nll_loss_backward(
     total_weight: torch.Tensor,
 ) -> torch.Tensor:
     """-(weight g) at the target's class, for a mean divided by the sum of the weights."""
-    is_used, classes, weights = _targets(target, weight, ignore_index)
-    values = -(weights * gradient)
-    if reduction == MEAN:
-        values = values / total_weight
-    values = torch.where(is_used, values, 0.0)
-    dim = min(x.dim() - 1, 1)
-    return torch.zeros_like(x).scatter_(dim, classes.unsqueeze(dim), values.unsqueeze(dim))
+    is_like_x = x.dim() < 4 or x.is_contiguous() or x.movedim(1, -1).is_contiguous()
+    out = torch.empty_like(x) if is_like_x else torch.empty(x.shape)
+    divisor = np.float32(total_weight.item() if reduction == MEAN else 1.0)
+    array, targets = _arrays(out, target)
+    launch.run(
+        likelihood.spread, target.numel(), _by_place(gradient.expand(target.shape)), targets,
+        _weights(x, weight), ignore_index, divisor, array, work=x.numel(),
+    )  # fmt: skip
+    return out
 
 
 @implements(aten.binary_cross_entropy.default)
@@ -168,18 +178,35 @@ def soft_margin_loss_backward(
     return launch.wide(formulas.soft_margin_backward, gradient, x, target, parameters=count)
 
 
-def _targets(
-    target: torch.Tensor, weight: Optional, ignore_index: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Which targets count, their classes (0 for the others), their weights (0 for the others)."""
-    is_used = target != ignore_index
-    classes = torch.where(is_used, target, 0).to(torch.int64)
-    weights = is_used.to(torch.float32)
-    return (
-        is_used,
-        classes,
-        weights if weight is None else torch.where(is_used, weight[classes], 0.0),
-    )
+def _class_dim(x: torch.Tensor) -> int:
+    return min(x.dim() - 1, 1)
+
+
+def _arrays(
+    x: torch.Tensor, target: torch.Tensor
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """(N, C, I) and (N, I); the first shares memory with x if its places are one axis."""
+    classes = x.shape[_class_dim(x)]
+    shape = (x.shape[0] if x.dim() > 1 else 1, classes, -1)
+    places = target.to(torch.int64).reshape(shape[0], -1)
+    return grids.as_array(x.reshape(shape)), places.numpy()
+
+
+def _by_place(x: torch.Tensor) -> npt.NDArray[np.float32]:
+    """Of (N, ...): (N, I), without a copy where strides are even."""
+    return grids.as_array(x.reshape(x.shape[0] if x.dim() else 1, -1))
+
+
+def _weights(x: torch.Tensor, weight: Optional) -> npt.NDArray[np.float32]:
+    """Of the classes."""
+    if weight is None:
+        return np.ones(x.shape[_class_dim(x)], np.float32)
+    return grids.as_float32(weight.contiguous())
+
+
+def _count_of(weights: torch.Tensor) -> torch.Tensor:
+    """The exact sum of zeros and ones."""
+    return torch.tensor(np.float32(torch.count_nonzero(weights).item()))
 
 
 def _weighted(losses: torch.Tensor, weight: Optional) -> torch.Tensor:
