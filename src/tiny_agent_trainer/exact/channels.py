@@ -11,7 +11,10 @@ import torch
 
 from tiny_agent_trainer.exact import copies, grids
 
-_VALUES_OF_TASK: Final = 1 << 15
+_VALUES_OF_TASK: Final = 1 << 14
+
+_WIDE: Final = 64
+"""Channels that fill vector registers; of fewer, several places become one row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +45,29 @@ class Layout:
         return math.prod(self.shape[2:])
 
     @property
+    def folds(self) -> int:
+        """Places of one row, where channels are innermost."""
+        channels = max(self.shape[1], 1)
+        return math.gcd(self.places, _WIDE // channels) if channels < _WIDE else 1
+
+    @property
+    def width(self) -> int:
+        """Values of one row."""
+        return self.shape[1] * self.folds if self.is_innermost else 1
+
+    @property
     def parts(self) -> int:
-        """Tasks that the places of one sample, or of one cell, are cut into."""
-        width = self.shape[1] if self.is_innermost else 1
-        return max(1, min(self.places, self.places * width // _VALUES_OF_TASK))
+        """Tasks that the rows of one sample, or of one cell, are cut into."""
+        values = self.places * (self.shape[1] if self.is_innermost else 1)
+        rows = values // max(self.width, 1)
+        return max(1, min(rows, values // _VALUES_OF_TASK))
 
     def view(self, x: torch.Tensor) -> npt.NDArray[np.float32]:
-        """(N, S, C), or (N * C, S, 1); a copy only where memory lies differently."""
+        """(N, S / F, F C), or (N C, S, 1); a copy only where memory lies differently."""
         samples, channels = self.cells
         if self.is_innermost:
-            return grids.as_float32(copies.contiguous(x.movedim(1, -1))).reshape(
-                samples, -1, channels
-            )
+            inside = grids.as_float32(copies.contiguous(x.movedim(1, -1)))
+            return inside.reshape(samples, self.places // self.folds, self.width)
         return grids.as_float32(copies.contiguous(x)).reshape(samples * channels, -1, 1)
 
     def empty(self) -> tuple[torch.Tensor, npt.NDArray[np.float32]]:

@@ -80,7 +80,7 @@ def normalised(
     array, count, pools = layout.view(x), pool.count(layout), pool.number(layout)
     out, target = layout.empty()
     mean, deviation, unbiased = np.empty((3, pools), np.float32)
-    pool_RC, channel_RC = _indices(layout.cells, layout.is_innermost, pool)
+    pool_RC, channel_RC = _indices(layout.cells, layout.width, pool)
     fault = np.zeros(1, np.int64)
     threads.together(
         pooled_norm.forward, pooled_norm.PHASES, array, layout.parts, pool_RC, channel_RC, count,
@@ -101,8 +101,8 @@ def applied(
     """The same with constant statistics of channels."""
     layout = Layout.of(x)
     out, target = layout.empty()
-    width = layout.cells[1] if layout.is_innermost else 1
-    cells = [v.reshape(-1, width) for v in (mean_C, deviation_C * weight_C, bias_C)]
+    _, channel_RC = _indices(layout.cells, layout.width, Pool())
+    cells = [v[channel_RC] for v in (mean_C, deviation_C * weight_C, bias_C)]
     array = layout.view(x)
     if array.size:
         tasks = array.shape[0] * layout.parts
@@ -128,7 +128,7 @@ def gradients(
     layout = Layout.of(x)
     x_array, dy_array = layout.view(x), layout.view(dy)
     rows, channels = len(x_array), layout.cells[1]
-    pool_RC, channel_RC = _indices(layout.cells, layout.is_innermost, pool)
+    pool_RC, channel_RC = _indices(layout.cells, layout.width, pool)
     out, target = layout.empty()
     bias, weight = found = np.empty((2, channels), np.float32)
     fault = np.zeros(1, np.int64)
@@ -150,16 +150,18 @@ def gradients(
 
 
 @functools.lru_cache(maxsize=1024)
-def _indices(cells: tuple[int, int], is_innermost: bool, pool: Pool) -> tuple[Indices, Indices]:
-    """Pool and channel of each cell, in the shape of a kernel's parameters."""
+def _indices(cells: tuple[int, int], width: int, pool: Pool) -> tuple[Indices, Indices]:
+    """Pool and channel of each value of a row, in the shape of a kernel's parameters."""
     samples, channels = cells if pool.groups else (1, cells[1])
     channel_NC = np.broadcast_to(np.arange(channels), (samples, channels))
     pool_NC = channel_NC
     if pool.groups:
         first_N = np.arange(samples)[:, None] * pool.groups
         pool_NC = first_N + channel_NC // (channels // pool.groups)
-    width = channels if is_innermost else 1
-    return _kept(pool_NC.reshape(-1, width)), _kept(channel_NC.reshape(-1, width))
+    folds = max(1, width // max(channels, 1))
+    return tuple(
+        _kept(np.tile(of_NC, folds).reshape(-1, max(width, 1))) for of_NC in (pool_NC, channel_NC)
+    )  # type: ignore[return-value]
 
 
 def _kept(indices: Any) -> Indices:
