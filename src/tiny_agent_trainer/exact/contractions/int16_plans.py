@@ -293,5 +293,4 @@ def places(
     lines = (d[:, None, None] * size[1] + h[:, None]) * size[2] + w
     samples_N = np.arange(samples, dtype=np.int64)[:, None] * (size[0] * size[1] * size[2])
     offsets: Offsets = ((samples_N + lines.reshape(-1)) * channels).reshape(-1)
-    offsets.flags.writeable = False
     return offsets

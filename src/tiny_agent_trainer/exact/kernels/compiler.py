@@ -91,10 +91,16 @@ def keeps_kernels() -> bool:
     return not cache_directory().name.startswith(_TEMPORARY)
 
 
-def kernel(function: F) -> F:
-    """Compile a function at its first call; it holds no lock of Python while it runs."""
+def kernel(function: F, *, before_load: Callable[[tuple[Any, ...]], object] | None = None) -> F:
+    """Compile a function at its first call; it holds no lock of Python while it runs.
+
+    Args:
+        function: Any.
+        before_load: Called with the types of the arguments, `*arguments` as one, before kept code
+            is loaded.
+    """
     compiled = numba.njit(nogil=True, error_model="numpy")(function)
-    compiled._cache = _new_cache(function)  # Numba has no public way to pass a locator
+    compiled._cache = _new_cache(function, before_load)  # Numba cannot be passed a locator
     return cast("F", compiled)
 
 
@@ -131,7 +137,9 @@ def float32_of_bits(_context: Any, bits: Any) -> Any:
     )
 
 
-def _new_cache(function: Callable[..., Any]) -> caching.FunctionCache:
+def _new_cache(
+    function: Callable[..., Any], before_load: Callable[[tuple[Any, ...]], object] | None
+) -> caching.FunctionCache:
     class Implementation(caching.CompileResultCacheImpl):
         _locator_classes = (_Locator,)
 
@@ -140,6 +148,8 @@ def _new_cache(function: Callable[..., Any]) -> caching.FunctionCache:
 
         def load_overload(self, sig: Any, target_context: Any) -> Any:
             """What was kept; where that is damaged, nothing, so that it is compiled again."""
+            if before_load is not None:
+                before_load(sig)
             try:
                 return super().load_overload(sig, target_context)
             except Exception:  # noqa: BLE001  # damaged in whatever way

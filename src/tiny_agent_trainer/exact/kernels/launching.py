@@ -9,11 +9,14 @@ Both sides change first and look afterwards, so that one of them sees the other.
 """
 
 import functools
-import inspect
+import hashlib
 import types as python_types
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
+import llvmlite.binding
+import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -21,7 +24,6 @@ from numba.extending import intrinsic
 
 from tiny_agent_trainer.exact.kernels import atomics
 from tiny_agent_trainer.exact.kernels.compiler import inlined, kernel
-from tiny_agent_trainer.exact.kernels.handing_out import take
 
 LAUNCH: Final = 0
 """Number of the launch; odd while threads may come in."""
@@ -51,8 +53,9 @@ _LONG_NAP: Final = 1000
 _MANY_NAPS: Final = 1000
 """After so many naps they become long: nothing is being computed."""
 
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
 _BYTES = ir.IntType(8).as_pointer()
-_CODE_TYPE = ir.FunctionType(ir.IntType(32), [_BYTES])
+_CODE_TYPE = ir.FunctionType(_I32, [_BYTES])
 
 
 @kernel
@@ -92,34 +95,48 @@ def call_out(state: Any) -> None:
     atomics.add(state, ERRANDS, 1)
 
 
-def body(*_: Any) -> None:
+def launched(*_: Any) -> None:
     """What a launcher launches; bound anew in every one."""
     raise NotImplementedError
 
 
-def tasks_body(*_: Any) -> None:
-    """What `_hand_parts_out` hands out; bound anew in every kernel."""
+def code_and_arguments(*_: Any) -> tuple[int, int]:
+    """`_of_all` or `_of_parts`; bound anew in every launcher."""
     raise NotImplementedError
 
 
 @functools.cache
-def launcher_of(launched: Callable[..., None]) -> Callable[..., None]:
-    """The kernel `(state, *arguments)` that calls a kernel on all threads that wait, and its own.
+def launcher_of(function: Callable[..., None], *, in_parts: bool) -> Callable[..., None]:
+    """A kernel that calls another on all threads that wait, and on its own.
+
+    Args:
+        function: Compiled.
+        in_parts: Whether it is `function(start, stop, ...)`; else all threads call it alike.
+
+    Returns:
+        `(state, *arguments)`, or `(state, counter, parts, count, *arguments)`, which calls the
+        function with the bounds of parts of `range(count)`. It is kept where the digest of this
+        room covers the function.
 
     Raises:
         MemoryError: From the kernel that is made, where a thread had no memory.
     """
-    return _made(_launch, launched, "body", "launch")
+    addresses = _of_parts if in_parts else _of_all
+    names = globals() | {"launched": function, "code_and_arguments": addresses}
+    made = python_types.FunctionType(_launch.__code__, names, "launch")
+    bound = function.py_func  # type: ignore[attr-defined]
+    made.__qualname__ = f"launch-{in_parts}-{bound.__module__}-{bound.__qualname__}"
+    if not bound.__module__.startswith(__package__):
+        return inlined(made)
 
+    def before_load(kinds: tuple[Any, ...]) -> None:
+        _link(function, in_parts, tuple(kinds[1]))
 
-@functools.cache
-def in_parts(function: Callable[..., None]) -> Callable[..., None]:
-    """The kernel `(counter, parts, count, *arguments)` that hands `range(count)` out in parts."""
-    return _made(_hand_parts_out, function, "tasks_body", "parts")
+    return kernel(made, before_load=before_load)
 
 
 def _launch(state: Any, *arguments: Any) -> None:
-    code, place = _code_and_arguments(body, arguments)
+    code, place = code_and_arguments(launched, arguments)
     is_first = atomics.add(state, CALLERS, 1) == 0
     if is_first:
         state[_CODE], state[_ARGUMENTS] = code, place
@@ -136,62 +153,110 @@ def _launch(state: Any, *arguments: Any) -> None:
         raise MemoryError("a kernel had no memory for what lies between its steps")
 
 
-def _hand_parts_out(counter: Any, parts: int, count: int, *arguments: Any) -> None:
-    part = take(counter)
-    while part < parts:
-        tasks_body(count * part // parts, count * (part + 1) // parts, *arguments)
-        part = take(counter)
+@dataclass(frozen=True, slots=True)
+class _Linked:
+    """A kernel for some types of arguments, as code of other launchers finds it.
 
-
-def _made(form: Any, bound: Any, name: str, prefix: str) -> Callable[..., None]:
-    """A kernel from one of the forms above, in which a name is bound.
-
-    Numba keeps compiled code by qualified name, so each has one of its own. What is made of
-    functions from elsewhere is not kept: the digest of this room does not cover them.
+    Attributes:
+        symbol: Under which LLVM knows its address.
+        signature: With `*arguments` as one tuple.
+        plain: Arguments before those.
     """
-    names = globals() | {name: bound}
-    made = python_types.FunctionType(form.__code__, names, prefix)
-    function = bound.py_func
-    made.__qualname__ = f"{prefix}-{function.__module__}-{function.__qualname__}"
-    return kernel(made) if function.__module__.startswith(__package__) else inlined(made)
+
+    symbol: str
+    signature: Any
+    plain: int
+
+    def call(self, context: Any, builder: Any, values: list[Any]) -> Any:
+        """Whether it fails."""
+        kinds, result = self.signature.args, self.signature.return_type
+        if len(kinds) > self.plain:
+            rest = context.make_tuple(builder, kinds[self.plain], values[self.plain :])
+            values = [*values[: self.plain], rest]
+        kind = context.call_conv.get_function_type(result, kinds)
+        code = cgutils.get_or_insert_function(builder.module, kind, self.symbol)
+        status, _ = context.call_conv.call_function(builder, code, result, kinds, values)
+        return status.is_error
 
 
-@intrinsic
-def _code_and_arguments(context: Any, launched: Any, arguments: Any) -> Any:
-    """Addresses of code that calls a kernel with the arguments, and of these.
+def _link(function: Any, in_parts: bool, kinds: tuple[Any, ...]) -> _Linked:
+    """Compile or load a kernel for the types of a launcher's arguments, and name it to LLVM.
 
-    They lie in the frame of the caller, which has to stay until nobody is in.
+    A launcher does not contain the code of its kernel, which would be compiled twice.
     """
-    kinds = tuple(arguments)
-    signature = launched.get_call_type(context, kinds, {})
-    compiled = launched.dispatcher.get_compile_result(signature)
-
-    def generate(context: Any, builder: Any, wanted: Any, values: Any) -> Any:
-        packed = values[1]
-        context.active_code_library.add_linking_library(compiled.library)
-        place = cgutils.alloca_once(builder, packed.type)
-        builder.store(packed, place)
-        module = builder.module
-        code = ir.Function(module, _CODE_TYPE, module.get_unique_name("launched"))
-        code.linkage = "internal"
-        inside = ir.IRBuilder(code.append_basic_block("entry"))
-        loaded = inside.load(inside.bitcast(code.args[0], packed.type.as_pointer()))
-        unpacked = [inside.extract_value(loaded, number) for number in range(len(kinds))]
-        unpacked = _folded(context, inside, launched.dispatcher.py_func, signature.args, unpacked)
-        status, _ = context.call_internal_no_propagate(inside, compiled.fndesc, signature, unpacked)
-        inside.ret(inside.zext(status.is_error, ir.IntType(32)))
-        addresses = [builder.ptrtoint(value, ir.IntType(64)) for value in (code, place)]
-        return context.make_tuple(builder, wanted.return_type, addresses)
-
-    return types.UniTuple(types.int64, 2)(launched, arguments), generate
+    if in_parts:
+        kinds = (types.int64, types.int64, *kinds[3:])
+    signature = numba.typeof(function).get_call_type(function.typingctx, kinds, {})
+    compiled = function.get_compile_result(signature)
+    bound = function.py_func
+    text = f"{bound.__module__}.{bound.__qualname__}{signature.args}"
+    if not bound.__module__.startswith(__package__):
+        text += str(id(function))
+    symbol = f"tiny_agent_trainer.{hashlib.sha256(text.encode()).hexdigest()}"
+    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    llvmlite.binding.add_symbol(symbol, address)
+    return _Linked(symbol, signature, bound.__code__.co_argcount)
 
 
-def _folded(context: Any, builder: Any, function: Any, kinds: Any, values: list[Any]) -> list[Any]:
-    """The values as a kernel takes them: those of `*arguments` are one tuple."""
-    if not function.__code__.co_flags & inspect.CO_VARARGS:
-        return values
-    plain = function.__code__.co_argcount
-    return [*values[:plain], context.make_tuple(builder, kinds[plain], values[plain:])]
+def _addresses(*, in_parts: bool) -> Callable[..., Any]:
+    @intrinsic
+    def code_and_arguments(_context: Any, function: Any, arguments: Any) -> Any:
+        """Addresses of code that calls a kernel with the arguments, and of these.
+
+        They lie in the frame of the caller, which has to stay until nobody is in.
+        """
+        kinds = tuple(arguments)
+        linked = _link(function.dispatcher, in_parts, kinds)
+
+        def generate(context: Any, builder: Any, wanted: Any, values: Any) -> Any:
+            packed = values[1]
+            place = cgutils.alloca_once(builder, packed.type)
+            builder.store(packed, place)
+            module = builder.module
+            code = ir.Function(module, _CODE_TYPE, module.get_unique_name("launched"))
+            code.linkage = "internal"
+            inside = ir.IRBuilder(code.append_basic_block("entry"))
+            loaded = inside.load(inside.bitcast(code.args[0], packed.type.as_pointer()))
+            unpacked = [inside.extract_value(loaded, number) for number in range(len(kinds))]
+            if in_parts:
+                counter = context.make_array(kinds[0])(context, inside, unpacked[0]).data
+                _write_parts(context, inside, linked, counter, unpacked[1:])
+            else:
+                failed = linked.call(context, inside, unpacked)
+                inside.ret(inside.zext(failed, _I32))
+            found = [builder.ptrtoint(value, _I64) for value in (code, place)]
+            return context.make_tuple(builder, wanted.return_type, found)
+
+        return types.UniTuple(types.int64, 2)(function, arguments), generate
+
+    return code_and_arguments
+
+
+_of_all, _of_parts = _addresses(in_parts=False), _addresses(in_parts=True)
+
+
+def _write_parts(
+    context: Any, builder: Any, linked: _Linked, counter: Any, values: list[Any]
+) -> None:
+    """Code that takes parts and does them until there are no more, or one fails."""
+    parts, count, *rest = values
+    one = ir.Constant(_I64, 1)
+    test, body, end = (builder.append_basic_block(name) for name in ("test", "body", "end"))
+    builder.branch(test)
+    builder.position_at_end(test)
+    failed = builder.phi(ir.IntType(1))
+    failed.add_incoming(cgutils.false_bit, builder.function.entry_basic_block)
+    part = builder.atomic_rmw("add", counter, one, "monotonic")
+    is_left = builder.icmp_signed("<", part, parts)
+    builder.cbranch(builder.and_(is_left, builder.not_(failed)), body, end)
+    builder.position_at_end(body)
+    bounds = [
+        builder.sdiv(builder.mul(count, number), parts) for number in (part, builder.add(part, one))
+    ]
+    failed.add_incoming(linked.call(context, builder, [*bounds, *rest]), builder.block)
+    builder.branch(test)
+    builder.position_at_end(end)
+    builder.ret(builder.zext(failed, _I32))
 
 
 @intrinsic

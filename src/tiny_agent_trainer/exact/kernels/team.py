@@ -61,7 +61,8 @@ class Team:
         if self.threads == 1 or parts <= 1:
             kernel(0, count, *arguments)
         else:
-            self.share(launching.in_parts(kernel), parts, count, *arguments)
+            launch = launching.launcher_of(kernel, in_parts=True)
+            launch(self._state, np.zeros(1, np.int64), parts, count, *arguments)
 
     def share(self, kernel: Callable[..., None], tasks: int, *arguments: Any) -> None:
         """Call `kernel(counter, tasks, *arguments)` on all threads; see `handing_out`.
@@ -105,7 +106,7 @@ class Team:
         if self.threads == 1:
             kernel(*arguments)
         else:
-            launching.launcher_of(kernel)(self._state, *arguments)
+            launching.launcher_of(kernel, in_parts=False)(self._state, *arguments)
 
 
 def _attend(
