@@ -85,7 +85,13 @@ class Cohort:
         return len(self.classes) - (self.task == "ordinal")
 
     def build_tokenizer(self, options: TokenizerSection) -> tokenization.AbstractTokenizer:
-        """The configured tokenizer, normalised by the training split alone."""
+        """The configured tokenizer, normalised by the training split alone.
+
+        Raises:
+            DatasetError: As `tokenization.build_tokenizer` and `require_square_pixels` do.
+        """
+        if self.plane_ratios is not None:
+            tokenization.require_square_pixels(options, self.plane_ratios[self.splits["train"]])
         shape, dtype = self.prepared_NCS.shape[1:], self.prepared_NCS.dtype
         if options.normalization == "half":
             normalization = statistics.half_range(dtype, shape[0])
