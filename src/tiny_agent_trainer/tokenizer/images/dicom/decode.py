@@ -230,6 +230,8 @@ def _decode(
             run_length.require_runs(encoded, layout.rows * layout.columns, key)
         elif syntax.plugin:
             codestream.require_size(encoded, layout.rows, layout.columns, key)
+            if name in uid.JPEGLSTransferSyntaxes:
+                codestream.require_end(encoded, key)
             transformed = (
                 syntax.plugin == "pillow"
                 and layout.samples == 3
