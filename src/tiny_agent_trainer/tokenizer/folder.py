@@ -94,7 +94,11 @@ class FolderReader:
         chosen = [one for one in found.images if mapped is None or one.item.key in mapped]
         seen, useless = self._look_at_all(looker, chosen, faults)
         self._require_none(useless)
-        remarks = [*unmatched.remarks(found), *_remarks([*refused, *faults, *useless], seen)]
+        remarks = [
+            *unmatched.remarks(found),
+            *_left_out(listing, self.options.images.modality),
+            *_remarks([*refused, *faults, *useless], seen),
+        ]
         prepared = items.PreparedImages(looker, [one.seen for one in seen])
         dataset = self._build(found, seen, prepared, table, root, tuple(remarks))
         return dataset if mapped is None else _with_label_maps(dataset, mapped)
@@ -259,6 +263,15 @@ def _common_dims(seen: Sequence[_Seen]) -> int:
             remedy="keep them in folders of their own",
         )
     return seen[0].dims
+
+
+def _left_out(listing: Listing, modality: str) -> Iterator[str]:
+    counts = collections.Counter(one.modality or "none named" for one in listing.left_out)
+    if counts:
+        told = ", ".join(f"{name} {counts[name]}" for name in sorted(counts))
+        yield (
+            f"{counts.total()} files of other modalities than {modality} were left out ({told})."
+        )
 
 
 def _remarks(refused: Sequence[Refusal], seen: Sequence[_Seen]) -> Iterator[str]:

@@ -29,7 +29,8 @@ def divide(listing: Listing, folder: str) -> tuple[Listing, Listing]:
     """
     start = folder.removeprefix("./").rstrip("/") + "/"
     images, label_maps = (
-        Listing(
+        dataclasses.replace(
+            listing,
             items=tuple(one for one in listing.items if one.key.startswith(start) is is_below),
             refusals=tuple(r for r in listing.refusals if r.key.startswith(start) is is_below),
         )

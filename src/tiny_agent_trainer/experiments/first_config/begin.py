@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pydantic
+
 from tiny_agent_trainer import durable, errors
 from tiny_agent_trainer.config import trainer_config
 from tiny_agent_trainer.config.data import FolderOptions, ImageFolderOptions
@@ -17,8 +19,8 @@ from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.experiments.first_config import dividing, fingerprint, ranges, survey, text
 from tiny_agent_trainer.tokenizer import folder, image_folder, samples
 from tiny_agent_trainer.tokenizer.images import folder as images_folder
-from tiny_agent_trainer.tokenizer.images.image import Listing
-from tiny_agent_trainer.tokenizer.labels import recognise, tables
+from tiny_agent_trainer.tokenizer.images.image import Item, Listing
+from tiny_agent_trainer.tokenizer.labels import join, recognise, tables
 from tiny_agent_trainer.tokenizer.leaks import fingerprints, leak, linked
 from tiny_agent_trainer.tokenizer.splits import division
 
@@ -60,6 +62,7 @@ class _Found:
     divide: dividing.Divide | None
     reasons: tuple[str, ...]
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    images: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def begin(
@@ -68,6 +71,7 @@ def begin(
     labels: str = "",
     wishes: recognise.Wishes | None = None,
     *,
+    modality: str = "",
     allow_leaks: bool = False,
     progress: samples.Progress = samples.silent,
 ) -> Begun:
@@ -78,21 +82,23 @@ def begin(
         output: Where the configuration goes; its directory exists, it does not.
         labels: The table, seen from the folder or from here; "": each class is a folder.
         wishes: Columns that the user named.
+        modality: Which images are taken, as DICOM abbreviates it; "": all.
         allow_leaks: Write it although no division keeps equal or nearly equal images together.
         progress: Told how far it is.
 
     Raises:
-        UsageError: Several columns could be meant, the table lies outside of the folder, or the
-            output is there already.
+        UsageError: Several columns or modalities could be meant, the table lies outside of the
+            folder, or the output is there already.
         DatasetMissingError: There is no such folder or table.
         DatasetError: There is nothing to learn from; the message says what is missing.
         LeakError: No division is without leaks.
         StorageError: The disk refuses.
     """
     _require_new(output)
-    listing = images_folder.list_folder(root, ImagesOptions(), progress)
+    listing = images_folder.list_folder(root, _images_of(modality), progress)
+    named = wishes or recognise.Wishes()
     found = (
-        _labelled(root, _inside(root, labels), listing, wishes or recognise.Wishes(), progress)
+        _labelled(root, _inside(root, labels), listing, named, modality, progress)
         if labels
         else _by_folders(root, listing, progress)
     )
@@ -124,6 +130,23 @@ def begin(
         reasons=reasons,
         linked=links.joined,
     )
+
+
+def _images_of(modality: str) -> ImagesOptions:
+    """The options of images of one modality, or of all.
+
+    Raises:
+        UsageError: DICOM abbreviates no modality so.
+    """
+    try:
+        return ImagesOptions(modality=modality)
+    except pydantic.ValidationError as error:
+        raise errors.UsageError(
+            where="--modality",
+            expected="what DICOM abbreviates a modality by, such as CT, MR or PT",
+            found=modality,
+            remedy="write it in capital letters",
+        ) from error
 
 
 def _links(chosen: dividing.Division, marks: Sequence[samples.Fingerprint]) -> linked.Links:
@@ -167,23 +190,22 @@ def _labelled(
     labels: str,
     listing: Listing,
     wishes: recognise.Wishes,
+    modality: str,
     progress: samples.Progress,
 ) -> _Found:
     table = tables.read_table(root, labels)
     if not listing.items:
         raise _no_images(root, listing)
     recognised = recognise.recognise(table, listing.items, wishes)
-    tokenizer, why = ranges.of_modality(listing)
-    preparation = TokenizerSection.model_validate(tokenizer)
-    seen = survey.Survey(preparation)
-    watched = seen.watch(listing)
     keys = {**recognised.values, "on_unmatched": "list"}
+    modalities = ranges.count_modalities(_named(listing, table, keys))
+    ranges.require_one(modalities)
     options = FolderOptions.model_validate(
         {"reader": "folder", "root": str(root), "labels": keys, "on_refused": "list"}
+        | {"images": {"modality": modality}}
         | ({"split": _column(recognised.split_column)} if recognised.split_column else {})
     )
-    reader = folder.FolderReader(options, progress, lambda *_: watched, preparation)
-    dataset = reader.read()
+    dataset, seen, (tokenizer, why) = _read(options, listing, modalities, progress)
     unmatched = any("without a" in remark for remark in dataset.remarks)
     policy = {} if unmatched else {"on_unmatched": "refuse"}
     data = {"reader": "folder", "root": str(root)}
@@ -192,12 +214,47 @@ def _labelled(
         dataset=dataset,
         seen=seen,
         data=data,
+        images={"modality": modality} if modality else {},
         labels={**keys, **policy},
         split=_column(recognised.split_column) if recognised.split_column else {},
         divide=None if recognised.split_column else _by_patient(dataset, root),
         reasons=(*recognised.reasons, *why),
         tokenizer=tokenizer,
     )
+
+
+def _named(listing: Listing, table: tables.Table, keys: Mapping[str, Any]) -> list[Item]:
+    """The images that the table speaks of."""
+    joined = join.join(listing.items, table, keys["id_column"], keys["id_name"])
+    return [item for item, rows in zip(listing.items, joined.rows, strict=True) if rows]
+
+
+def _read(
+    options: FolderOptions,
+    listing: Listing,
+    modalities: Mapping[str, int],
+    progress: samples.Progress,
+) -> tuple[samples.Dataset, survey.Survey, ranges.Chosen]:
+    """Look at every image; from the start again where one shows that a range has to be chosen."""
+    chosen = ranges.of_modality(modalities)
+    try:
+        dataset, seen = _read_in(chosen, options, listing, progress)
+        if len(seen.types) == 1 or not ranges.have_no_unit(modalities):
+            return dataset, seen, chosen
+    except survey.UnstorableError:
+        pass
+    chosen = ranges.of_fractions(modalities)
+    return (*_read_in(chosen, options, listing, progress), chosen)
+
+
+def _read_in(
+    chosen: ranges.Chosen, options: FolderOptions, listing: Listing, progress: samples.Progress
+) -> tuple[samples.Dataset, survey.Survey]:
+    preparation = TokenizerSection.model_validate(chosen[0])
+    seen = survey.Survey(preparation)
+    watched = seen.watch(listing)
+    reader = folder.FolderReader(options, progress, lambda *_: watched, preparation)
+    return reader.read(), seen
 
 
 def _column(name: str) -> dict[str, Any]:
@@ -278,6 +335,7 @@ def _content(found: _Found, chosen: dividing.Division, reasons: Sequence[str]) -
     is_ranked = dataset.task != "multilabel" or dividing.is_ranked(dataset, chosen.listed)
     return text.Content(
         data=data,
+        images=found.images,
         labels=found.labels,
         split=text.split_keys(chosen.options) if chosen.options else found.split,
         shapes=[kind.shape for kind in found.seen.kinds],
@@ -312,6 +370,14 @@ def _leaking(chosen: dividing.Division) -> errors.LeakError:
 
 
 def _no_images(root: Path, listing: Listing) -> errors.DatasetError:
+    if listing.left_out:
+        there = sorted({one.modality or "none" for one in listing.left_out})
+        return errors.DatasetError(
+            where=str(root),
+            expected="images of the modality that --modality names",
+            found=f"{len(listing.left_out)} files of other modalities: {', '.join(there)}",
+            remedy="name one of these, or leave --modality out",
+        )
     shown = "".join(f"\n  {one.key}: {one.reason}" for one in listing.refusals[:20])
     return errors.DatasetError(
         where=str(root),

@@ -63,14 +63,17 @@ def list_folder(
         kind = _kind(root, key, found)
         if kind == "dicom":
             dicom.append(key)
+        elif kind and options.modality:
+            found.append(image.LeftOut(key=key, modality=""))
         elif kind:
             found.append(_item(root, key, kind, options))
         progress("looking at files", done, None)
-    found += series.list_files(root, dicom, options.dicom, progress)
+    found += series.list_files(root, dicom, options, progress)
     ordered = sorted(found, key=lambda one: os.fsencode(one.key))
     return image.Listing(
         items=tuple(one for one in ordered if isinstance(one, image.Item)),
         refusals=tuple(one for one in ordered if isinstance(one, image.Refusal)),
+        left_out=tuple(one for one in ordered if isinstance(one, image.LeftOut)),
     )
 
 
