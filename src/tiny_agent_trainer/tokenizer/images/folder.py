@@ -9,7 +9,7 @@ from typing import Final
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.images import ImagesOptions
-from tiny_agent_trainer.tokenizer import samples
+from tiny_agent_trainer.tokenizer import places, samples
 from tiny_agent_trainer.tokenizer.images import arrays, image, nifti, raster, refusing, sources
 from tiny_agent_trainer.tokenizer.images.dicom import files, reading, series
 
@@ -50,13 +50,7 @@ def list_folder(
     Raises:
         DatasetMissingError: There is no such folder.
     """
-    if not root.is_dir():
-        raise errors.DatasetMissingError(
-            where="the folder of images",
-            expected="a directory",
-            found=f"no directory {root}",
-            remedy="write the path of the folder, seen from where you run",
-        )
+    places.require_folder(root)
     found: list[series.Found] = []
     dicom: list[str] = []
     for done, key in enumerate(_walk(root, found), start=1):
