@@ -8,19 +8,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pydantic
-
 from tiny_agent_trainer import durable, errors
 from tiny_agent_trainer.config import trainer_config
 from tiny_agent_trainer.config.data import FolderOptions, ImageFolderOptions
-from tiny_agent_trainer.config.images import ImagesOptions
 from tiny_agent_trainer.config.splits import FractionsOptions, LinkedSplitOptions
-from tiny_agent_trainer.config.tokenizer import TokenizerSection
-from tiny_agent_trainer.experiments.first_config import dividing, fingerprint, ranges, survey, text
-from tiny_agent_trainer.tokenizer import folder, image_folder, samples
+from tiny_agent_trainer.experiments.first_config import (
+    dividing,
+    fingerprint,
+    looking,
+    ranges,
+    survey,
+    text,
+)
+from tiny_agent_trainer.tokenizer import image_folder, samples
 from tiny_agent_trainer.tokenizer.images import folder as images_folder
-from tiny_agent_trainer.tokenizer.images.image import Item, Listing
-from tiny_agent_trainer.tokenizer.labels import join, recognise, tables
+from tiny_agent_trainer.tokenizer.images.image import Listing
+from tiny_agent_trainer.tokenizer.labels import recognise, tables
 from tiny_agent_trainer.tokenizer.leaks import fingerprints, leak, linked
 from tiny_agent_trainer.tokenizer.splits import division
 
@@ -95,7 +98,7 @@ def begin(
         StorageError: The disk refuses.
     """
     _require_new(output)
-    listing = images_folder.list_folder(root, _images_of(modality), progress)
+    listing = images_folder.list_folder(root, looking.images_of(modality), progress)
     named = wishes or recognise.Wishes()
     found = (
         _labelled(root, _inside(root, labels), listing, named, modality, progress)
@@ -130,23 +133,6 @@ def begin(
         reasons=reasons,
         linked=links.joined,
     )
-
-
-def _images_of(modality: str) -> ImagesOptions:
-    """The options of images of one modality, or of all.
-
-    Raises:
-        UsageError: DICOM abbreviates no modality so.
-    """
-    try:
-        return ImagesOptions(modality=modality)
-    except pydantic.ValidationError as error:
-        raise errors.UsageError(
-            where="--modality",
-            expected="what DICOM abbreviates a modality by, such as CT, MR or PT",
-            found=modality,
-            remedy="write it in capital letters",
-        ) from error
 
 
 def _links(chosen: dividing.Division, marks: Sequence[samples.Fingerprint]) -> linked.Links:
@@ -198,14 +184,14 @@ def _labelled(
         raise _no_images(root, listing)
     recognised = recognise.recognise(table, listing.items, wishes)
     keys = {**recognised.values, "on_unmatched": "list"}
-    modalities = ranges.count_modalities(_named(listing, table, keys))
+    modalities = ranges.count_modalities(looking.named(listing, table, keys))
     ranges.require_one(modalities)
     options = FolderOptions.model_validate(
         {"reader": "folder", "root": str(root), "labels": keys, "on_refused": "list"}
         | {"images": {"modality": modality}}
         | ({"split": _column(recognised.split_column)} if recognised.split_column else {})
     )
-    dataset, seen, (tokenizer, why) = _read(options, listing, modalities, progress)
+    dataset, seen, (tokenizer, why) = looking.look(options, listing, modalities, progress)
     unmatched = any("without a" in remark for remark in dataset.remarks)
     policy = {} if unmatched else {"on_unmatched": "refuse"}
     data = {"reader": "folder", "root": str(root)}
@@ -221,40 +207,6 @@ def _labelled(
         reasons=(*recognised.reasons, *why),
         tokenizer=tokenizer,
     )
-
-
-def _named(listing: Listing, table: tables.Table, keys: Mapping[str, Any]) -> list[Item]:
-    """The images that the table speaks of."""
-    joined = join.join(listing.items, table, keys["id_column"], keys["id_name"])
-    return [item for item, rows in zip(listing.items, joined.rows, strict=True) if rows]
-
-
-def _read(
-    options: FolderOptions,
-    listing: Listing,
-    modalities: Mapping[str, int],
-    progress: samples.Progress,
-) -> tuple[samples.Dataset, survey.Survey, ranges.Chosen]:
-    """Look at every image; from the start again where one shows that a range has to be chosen."""
-    chosen = ranges.of_modality(modalities)
-    try:
-        dataset, seen = _read_in(chosen, options, listing, progress)
-        if len(seen.types) == 1 or not ranges.have_no_unit(modalities):
-            return dataset, seen, chosen
-    except survey.UnstorableError:
-        pass
-    chosen = ranges.of_fractions(modalities)
-    return (*_read_in(chosen, options, listing, progress), chosen)
-
-
-def _read_in(
-    chosen: ranges.Chosen, options: FolderOptions, listing: Listing, progress: samples.Progress
-) -> tuple[samples.Dataset, survey.Survey]:
-    preparation = TokenizerSection.model_validate(chosen[0])
-    seen = survey.Survey(preparation)
-    watched = seen.watch(listing)
-    reader = folder.FolderReader(options, progress, lambda *_: watched, preparation)
-    return reader.read(), seen
 
 
 def _column(name: str) -> dict[str, Any]:
