@@ -140,6 +140,23 @@ class TestCodestreams:
         assert codestream.jpeg2000_size(self.JP2 + boxes + self.SIZ) is None
 
 
+class TestUnknownTypes:
+    """An element of a type that there is not is refused by its tag, wherever it stands."""
+
+    @pytest.mark.parametrize(
+        ("plain", "damaged", "tag"),
+        [
+            (b"\xe0\x7f\x10\0OW", b"\xe0\x7f\x10\0OZ", r"\(7FE0,0010\) PixelData"),
+            (b"\x08\0\x60\0CS\2\0CT", b"\x08\0\x60\0C\0\0\0", r"\(0008,0060\) Modality"),
+        ],
+    )
+    def test_it_is_named(self, tmp_path, plain, damaged, tag):
+        data = dicom_files.make()
+        assert data.count(plain) == 1
+        with pytest.raises(errors.DatasetError, match=f"{tag}.*Unknown Value Representation"):
+            read(tmp_path, data.replace(plain, damaged))
+
+
 class TestEndOfJpegLs:
     """A frame that is cut is refused before its decoder reads 2^31 bits behind its end."""
 
