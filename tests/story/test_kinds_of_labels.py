@@ -13,7 +13,7 @@ import plain_folder
 import pytest
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.cli import listing
+from tiny_agent_trainer.cli import console, listing
 from tiny_agent_trainer.experiments.run import run_experiment
 from tiny_agent_trainer.experiments.run_directory.integrity import require_sound
 from tiny_agent_trainer.meta import chronicle_reader
@@ -101,6 +101,17 @@ def test_a_run_ends_in_a_full_report(train, kind, arithmetic):
     assert finished.test.value(metric) == metrics["splits"]["test"]["metrics"][metric]["value"]
     records = chronicle_reader.read(finished.path / "chronicle.cmeta").records
     assert any(metric in getattr(record, "metrics", {}) for record in records)
+
+
+@pytest.mark.parametrize("kind", ["class", "regression", "ordinal"])
+def test_the_last_json_line_tells_the_metric_that_was_chosen(train, kind, capsys):
+    finished = train(config(kind))
+    console.build_console(quiet=False, log_json=True).ended(finished)
+    event = json.loads(capsys.readouterr().out)
+    assert event["metric"] == KINDS[kind][2]
+    assert event["test_value"] == finished.test.value(KINDS[kind][2])
+    assert isinstance(event["test_value"], float)
+    assert "test_auroc" not in event
 
 
 @pytest.mark.parametrize("kind", ["chexpert", "regression", "ordinal"])

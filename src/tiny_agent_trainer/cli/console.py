@@ -162,7 +162,8 @@ class JsonConsole(QuietConsole):
         self._write(
             {"event": "ended", "outcome": finished.outcome, "run": str(finished.path),
              "run_digest": finished.run_digest, "experiment_digest": finished.experiment_digest,
-             "test_auroc": test.value("auroc") if test and "auroc" in test.metric_names else None}
+             "metric": finished.metric,
+             "test_value": test.value(finished.metric) if test else None}
         )  # fmt: skip
 
     def _write(self, event: canonical.JsonValue) -> None:

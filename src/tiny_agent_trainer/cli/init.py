@@ -41,6 +41,9 @@ def init(
     patient_column: Annotated[
         str, typer.Option(metavar="NAME", help="Column of the patient.")
     ] = "",
+    modality: Annotated[
+        str, typer.Option(metavar="NAME", help="Take images of one modality, such as PT.")
+    ] = "",
     allow_leaks: Annotated[
         bool, typer.Option("--allow-leaks", help="Go on although equal images are divided.")
     ] = False,
@@ -67,6 +70,7 @@ def init(
             output or Path("first.toml"),
             labels,
             wishes,
+            modality=modality,
             allow_leaks=allow_leaks,
             progress=lambda doing, done, total: bar.update(
                 task, description=doing, completed=done, total=total

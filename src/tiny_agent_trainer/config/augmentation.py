@@ -21,7 +21,8 @@ class AugmentationOptions(section.Section):
     """Mirror top and bottom with probability 1/2."""
 
     quarter_turns: bool = False
-    """Rotate by 0, 90, 180 or 270 degrees in the image plane; needs square images."""
+    """Rotate by 0, 90, 180 or 270 degrees in the image plane; needs square images of square
+    pixels."""
 
     shift_pixels: section.NaturalInt = 0
     """Move by up to so many whole pixels along each dimension; the border is filled with 0."""

@@ -133,6 +133,11 @@ class FolderOptions(ReaderOptions):
     split: SplitSection = FractionsOptions()
     """How patients are divided."""
 
+    label_maps: Annotated[str, pydantic.Field(max_length=1000)] = ""
+    """Folder below `root` with a NIfTI label map for every image, of the same name and grid
+    ("": none). Training patches are then drawn around what the maps mark, instead of what is
+    bright (`[tokenizer.patches]`)."""
+
     on_refused: Literal["refuse", "list"] = "refuse"
     """Files that cannot be used: `refuse` them all, or `list` them and go on without."""
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How image files are decoded: what a reader's options hold for DICOM and NIfTI."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+import pydantic
 
 from tiny_agent_trainer.config import section
 
@@ -41,6 +43,10 @@ class NiftiOptions(section.Section):
 
 class ImagesOptions(section.Section):
     """How files of every format are decoded."""
+
+    modality: Annotated[str, pydantic.Field(pattern="^[A-Z0-9_ ]{0,16}$")] = ""
+    """Which images are taken, as DICOM abbreviates their modality, such as `PT` of a folder with
+    PET and CT ("": all); others, and those that say none, are left out and counted."""
 
     dicom: DicomOptions = DicomOptions()
     """DICOM files and series."""

@@ -29,7 +29,8 @@ class PatchesOptions(section.Section):
     """Share of the training patches that are made to hold a voxel of the foreground."""
 
     foreground_above: Annotated[int, pydantic.Field(ge=-(1 << 15), lt=1 << 16)] = 0
-    """What is foreground: voxels above this prepared value."""
+    """What is foreground: voxels above this prepared value; with `[data] label_maps`, voxels of
+    which any part has a class number above it."""
 
     evaluation: Literal["centre", "grid"] = "centre"
     """`centre`: the middle patch. `grid`: the fewest patches that cover the image; their answers

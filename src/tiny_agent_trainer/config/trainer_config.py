@@ -10,7 +10,7 @@ import pydantic
 
 from tiny_agent_trainer import canonical, digests, errors
 from tiny_agent_trainer.config import faults, section
-from tiny_agent_trainer.config.data import DataSection, PhantomOptions
+from tiny_agent_trainer.config.data import DataSection, FolderOptions, PhantomOptions
 from tiny_agent_trainer.config.engine import EngineSection
 from tiny_agent_trainer.config.experiment import ExperimentSection
 from tiny_agent_trainer.config.models import CnnOptions, ModelSection
@@ -37,6 +37,17 @@ class TrainerConfig(section.Section):
     optimizer: OptimizerSection = AdamOptions()
     schedule: ScheduleSection = ConstantOptions()
     validator: ValidatorSection = ValidatorSection()
+
+    @pydantic.model_validator(mode="after")
+    def _check_label_maps(self) -> "TrainerConfig":
+        patches = self.tokenizer.patches
+        is_drawn_from = bool(patches.size) and patches.foreground_fraction > 0
+        if isinstance(self.data, FolderOptions) and self.data.label_maps and not is_drawn_from:
+            raise ValueError(
+                "[data] label_maps say where patches are drawn: write `size` and a "
+                "`foreground_fraction` above 0 under [tokenizer.patches], or leave label_maps out"
+            )
+        return self
 
     def resolved(self) -> dict[str, Any]:
         """Every value with its default filled in, as JSON values."""

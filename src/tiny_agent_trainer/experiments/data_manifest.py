@@ -47,6 +47,7 @@ def encode_data_manifest(cohort: Cohort, normalization: Normalization) -> bytes:
                     "split": sample.split,
                     "patient": patient,
                     "attributes": dict(sample.attributes),
+                    **_label_map(cohort, ordinal),
                 }
                 for ordinal, (sample, digest, patient) in enumerate(rows)
             ],
@@ -65,6 +66,11 @@ def name_files(cohort: Cohort) -> list[tuple[str, SourceFile]]:
         return [(file.path, file) for file in cohort.files]
     ranked = sorted(cohort.files, key=lambda file: (file.sha256, file.path.encode()))
     return [(f"file/{rank:07d}", file) for rank, file in enumerate(ranked)]
+
+
+def _label_map(cohort: Cohort, ordinal: int) -> dict[str, str]:
+    found = cohort.label_map_digests
+    return {"label_map_sha256": found[ordinal]} if found else {}
 
 
 def _if_any(name: str, values: tuple[str, ...]) -> dict[str, Any]:

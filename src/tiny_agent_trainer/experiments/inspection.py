@@ -52,6 +52,8 @@ def inspect(path: Path, config: TrainerConfig) -> Inspected:
     prepared = (
         cropping.centre_crops(whole, np.zeros(1, np.int64), patches) if patches.size else whole
     )
+    ratios = np.array([steps.plane_ratio(image)])
+    tokenization.require_square_pixels(config.tokenizer, ratios)
     normalization = statistics.half_range(prepared.dtype, prepared.shape[1])
     tokenizer = tokenization.build_tokenizer(
         config.tokenizer, prepared.shape[1:], prepared.dtype, normalization
@@ -60,7 +62,7 @@ def inspect(path: Path, config: TrainerConfig) -> Inspected:
     shown = [
         *_planes("decoded", np.moveaxis(stored, -1, 0)),
         *_planes("as the network sees it", tokenizer.decode(tokens)[0]),
-        *_augmented(prepared, tokenizer, config, np.array([steps.plane_ratio(image)])),
+        *_augmented(prepared, tokenizer, config, ratios),
     ]
     return Inspected(facts=_facts(image, stored, tokens, config), pictures=tuple(shown))
 

@@ -41,6 +41,7 @@ class FinishedRun:
         outcome: `completed`, `stopped_early`, or `interrupted` (then nothing below is known).
         experiment_digest: What ran.
         run_digest: What came out.
+        metric: The metric that chose the best epoch, as the configuration names it.
         test: The report on the test split.
     """
 
@@ -48,6 +49,7 @@ class FinishedRun:
     outcome: loop.Outcome
     experiment_digest: str
     run_digest: str | None = None
+    metric: str = ""
     test: ValidationReport | None = None
 
 
@@ -162,6 +164,7 @@ def _already_sealed(run: Path, loaded: LoadedConfig) -> FinishedRun:
         outcome="stopped_early" if "stopped_early" in outcomes else "completed",
         experiment_digest=sealed.experiment_digest,
         run_digest=sealed.run_digest,
+        metric=loaded.config.validator.metric,
     )
 
 
@@ -285,6 +288,7 @@ def _seal(this: _Session, outcome: loop.Outcome, test: ValidationReport) -> Fini
         outcome=outcome,
         experiment_digest=this.experiment_digest,
         run_digest=run_digest,
+        metric=this.config.validator.metric,
         test=test,
     )
 

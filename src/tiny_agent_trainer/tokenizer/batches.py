@@ -95,12 +95,15 @@ class Feed:
         self, epoch: int, chosen: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.integer]:
         prepared, patches = self.cohort.prepared_NCS, self.tokenizer.options.patches
+        marked, seed = self.cohort.marked_NCS, self.base_seed
         images: npt.NDArray[np.integer] = (
-            cropping.training_crops(prepared, chosen, patches, epoch, self.base_seed)
+            cropping.training_crops(prepared, chosen, patches, epoch, seed, marked)
             if patches.size
             else prepared[chosen]
         )
         rows.release(prepared)
+        if marked is not None:
+            rows.release(marked)
         return images
 
     def _grid_batch(self, chosen: npt.NDArray[np.int64]) -> Batch:

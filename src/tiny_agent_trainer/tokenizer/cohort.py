@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
-from tiny_agent_trainer.tokenizer import memory, statistics, tokenization
+from tiny_agent_trainer.tokenizer import marking, memory, statistics, tokenization
 from tiny_agent_trainer.tokenizer.cache import entry, items, keys, rows
 from tiny_agent_trainer.tokenizer.cache.store import Store
 from tiny_agent_trainer.tokenizer.leaks import find, fingerprints, leak
@@ -56,6 +56,8 @@ class Cohort:
         decoders, names_are_private: As the reader gave them.
         plane_ratios: Distance of columns over that of rows, float64, shape (n,); None where all
             pixels count as square.
+        label_map_digests: SHA-256 of each sample's decoded label map; () where there are none.
+        marked_NCS: 1 where a label map has foreground, else 0; None where there are none.
     """
 
     name: str
@@ -74,6 +76,8 @@ class Cohort:
     decoders: tuple[str, ...] = ()
     names_are_private: bool = False
     plane_ratios: npt.NDArray[np.float64] | None = None
+    label_map_digests: tuple[str, ...] = ()
+    marked_NCS: npt.NDArray[np.uint8] | None = None
 
     @property
     def num_outputs(self) -> int:
@@ -81,7 +85,13 @@ class Cohort:
         return len(self.classes) - (self.task == "ordinal")
 
     def build_tokenizer(self, options: TokenizerSection) -> tokenization.AbstractTokenizer:
-        """The configured tokenizer, normalised by the training split alone."""
+        """The configured tokenizer, normalised by the training split alone.
+
+        Raises:
+            DatasetError: As `tokenization.build_tokenizer` and `require_square_pixels` do.
+        """
+        if self.plane_ratios is not None:
+            tokenization.require_square_pixels(options, self.plane_ratios[self.splits["train"]])
         shape, dtype = self.prepared_NCS.shape[1:], self.prepared_NCS.dtype
         if options.normalization == "half":
             normalization = statistics.half_range(dtype, shape[0])
@@ -125,6 +135,7 @@ def build_cohort(
         raise leak.refusal(leaks, listed)
     pixel_digests = tuple(mark.pixels for mark in marks)
     prepared = _prepare_all(dataset, order, pixel_digests, options, store)
+    maps = [dataset.label_maps[index] for index in order] if dataset.label_maps else []
     return Cohort(
         name=dataset.name,
         task=dataset.task,
@@ -142,6 +153,8 @@ def build_cohort(
         decoders=dataset.decoders,
         names_are_private=dataset.names_are_private,
         plane_ratios=_plane_ratios(dataset, order),
+        label_map_digests=tuple(one.pixels for one in maps),
+        marked_NCS=marking.mark_all(maps, options, store) if maps else None,
     )
 
 

@@ -42,24 +42,40 @@ def patch_shape(shape: Sequence[int], options: PatchesOptions) -> tuple[int, ...
 
 
 def training_crops(
-    images_NCS: Images, chosen: Members, options: PatchesOptions, epoch: int, base_seed: int
+    images_NCS: Images,
+    chosen: Members,
+    options: PatchesOptions,
+    epoch: int,
+    base_seed: int,
+    marked_NCS: Images | None = None,
 ) -> Images:
     """One patch of each chosen image, shape (n, channels, *size).
 
     Block `sample` of the stream ("patches", epoch) decides: whether the patch holds foreground,
     which voxel of it, and where in the patch that voxel lies; otherwise where the patch lies.
 
+    Args:
+        images_NCS: Images, shape (n, channels, *spatial).
+        chosen: Which of them.
+        options: Size of patches and share of the foreground.
+        epoch: The epoch, from 1.
+        base_seed: The seed of the experiment.
+        marked_NCS: What label maps mark: 1 is foreground, 0 is not; None to look for voxels above
+            `foreground_above`.
+
     Guarantees:
         A function of `base_seed`, epoch and sample; integers throughout.
     """
     stream = randomness.stream(base_seed, "patches", epoch)
     words = stream.blocks(chosen.astype(np.uint64))
+    sought = images_NCS if marked_NCS is None else marked_NCS
+    above = options.foreground_above if marked_NCS is None else 0
     crops = []
     for index, row in zip(chosen.tolist(), words.tolist(), strict=True):
         image = images_NCS[index]
         voxel = None
         if row[_COIN] < options.foreground_fraction * 2.0**32:
-            voxel = _foreground_voxel(image, options.foreground_above, row[_VOXEL])
+            voxel = _foreground_voxel(sought[index], above, row[_VOXEL])
         starts = _starts(image.shape[1:], options.size, voxel, row[_PLACE:])
         crops.append(image[_slices(starts, options.size)])
     return np.stack(crops)

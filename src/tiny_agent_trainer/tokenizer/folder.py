@@ -4,7 +4,7 @@
 import collections
 import dataclasses
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,7 +74,7 @@ class FolderReader:
         """
         root = places.require_root(self.options.root)
         table = tables.read_table(root, self.options.labels.file)
-        listing = self.list_folder(root, self.options.images, self.progress)
+        listing, maps = self._list(root)
         refused = [r for r in listing.refusals if r.key != self.options.labels.file]
         self._require_none(refused)
         found = attach.attach(listing.items, table, self.options.labels, self._split_column())
@@ -89,11 +89,38 @@ class FolderReader:
             preparation=self.preparation,
             noter=_NOTER,
         )
-        seen, useless = self._look_at_all(looker, found.images)
+        mapped, faults = self._find_label_maps(root, listing, maps, found)
+        self._require_none(faults)
+        chosen = [one for one in found.images if mapped is None or one.item.key in mapped]
+        seen, useless = self._look_at_all(looker, chosen, faults)
         self._require_none(useless)
-        remarks = [*unmatched.remarks(found), *_remarks([*refused, *useless], seen)]
+        remarks = [
+            *unmatched.remarks(found),
+            *_left_out(listing, self.options.images.modality),
+            *_remarks([*refused, *faults, *useless], seen),
+        ]
         prepared = items.PreparedImages(looker, [one.seen for one in seen])
-        return self._build(found, seen, prepared, table, root, tuple(remarks))
+        dataset = self._build(found, seen, prepared, table, root, tuple(remarks))
+        return dataset if mapped is None else _with_label_maps(dataset, mapped)
+
+    def _list(self, root: Path) -> tuple[Listing, Listing | None]:
+        """What the folder holds, and apart from it the label maps, if there are to be any."""
+        listing = self.list_folder(root, self.options.images, self.progress)
+        if not self.options.label_maps:
+            return listing, None
+        images, label_maps = _label_maps().divide(listing, self.options.label_maps)
+        return images, label_maps
+
+    def _find_label_maps(
+        self, root: Path, listing: Listing, maps: Listing | None, found: attach.Attached
+    ) -> tuple[Mapping[str, samples.LabelMap] | None, Sequence[Refusal]]:
+        """Label maps by the keys of their images, and faults but those of images without use."""
+        if maps is None:
+            return None, ()
+        paired = _label_maps().find(root, listing.items, maps, self.options.images.nifti)
+        used = {one.item.key for one in found.images}
+        unused = {item.key for item in listing.items} - used
+        return paired.label_maps, [one for one in paired.faults if one.key not in unused]
 
     def _build(
         self,
@@ -148,7 +175,10 @@ class FolderReader:
         return linked.link(patients, marks) if keeps_linked else linked.unlinked(patients)
 
     def _look_at_all(
-        self, looker: items.Looker, images: Sequence[attach.Labelled]
+        self,
+        looker: items.Looker,
+        images: Sequence[attach.Labelled],
+        faults: Sequence[Refusal],
     ) -> tuple[list["_Seen"], list[Refusal]]:
         seen, useless = [], []
         for done, labelled in enumerate(images, start=1):
@@ -158,7 +188,7 @@ class FolderReader:
                 useless.append(Refusal(key=labelled.item.key, reason=str(error)))
             self.progress("reading images", done, len(images))
         if not seen:
-            raise _refusal(useless)
+            raise _refusal([*faults, *useless])
         return seen, useless
 
     def _require_none(self, refused: Sequence[Refusal]) -> None:
@@ -168,6 +198,18 @@ class FolderReader:
     def _split_column(self) -> str:
         split = self.options.split
         return split.column if isinstance(split, ColumnOptions) else ""
+
+
+def _label_maps() -> Any:  # noqa: ANN401
+    return import_late("tiny_agent_trainer.tokenizer.label_maps")
+
+
+def _with_label_maps(
+    dataset: samples.Dataset, mapped: Mapping[str, samples.LabelMap]
+) -> samples.Dataset:
+    label_maps = tuple(mapped[sample.key] for sample in dataset.samples)
+    files = (*dataset.files, *(one.file for one in label_maps))
+    return dataclasses.replace(dataset, label_maps=label_maps, files=files)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,6 +263,15 @@ def _common_dims(seen: Sequence[_Seen]) -> int:
             remedy="keep them in folders of their own",
         )
     return seen[0].dims
+
+
+def _left_out(listing: Listing, modality: str) -> Iterator[str]:
+    counts = collections.Counter(one.modality or "none named" for one in listing.left_out)
+    if counts:
+        told = ", ".join(f"{name} {counts[name]}" for name in sorted(counts))
+        yield (
+            f"{counts.total()} files of other modalities than {modality} were left out ({told})."
+        )
 
 
 def _remarks(refused: Sequence[Refusal], seen: Sequence[_Seen]) -> Iterator[str]:

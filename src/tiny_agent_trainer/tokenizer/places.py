@@ -20,11 +20,21 @@ def require_root(named: str) -> Path:
         DatasetMissingError: There is no such folder.
     """
     root = Path(named or ".")
-    if not root.is_dir():
-        raise errors.DatasetMissingError(
-            where="[data] root",
-            expected="a directory with images",
-            found=f"no directory {root}",
-            remedy="write the path of the folder, seen from where you run, or use --data",
-        )
+    require_folder(root)
     return root
+
+
+def require_folder(folder: Path) -> None:
+    """Refuse a folder of images that is not there.
+
+    Raises:
+        DatasetMissingError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise errors.DatasetMissingError(
+            where="the folder of images",
+            expected="a directory",
+            found=f"no directory {folder}",
+            remedy="write its path, seen from where you run: on the command line, in `root` under "
+            "[data], or behind --data",
+        )

@@ -66,6 +66,21 @@ class SourceFile:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LabelMap:
+    """The class numbers of an image's voxels.
+
+    Attributes:
+        pixels: SHA-256 of type, shape and class numbers, 64 hex digits.
+        file: What they are read from.
+        read: Decode them, as an image with geometry. Raises `DatasetError`.
+    """
+
+    pixels: str
+    file: SourceFile
+    read: Callable[[], Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """What a reader brings.
 
@@ -85,6 +100,7 @@ class Dataset:
         decoders: Names and versions of what decoded the pixels, each once, sorted.
         plane_ratios: Distance of columns over that of rows, of every prepared image; None where all
             pixels count as square.
+        label_maps: One per sample, in the same order; None where there are none.
         names_are_private: Whether keys and paths may name a person, so that no run holds them.
     """
 
@@ -99,6 +115,7 @@ class Dataset:
     remarks: tuple[str, ...] = ()
     decoders: tuple[str, ...] = ()
     plane_ratios: tuple[float, ...] | None = None
+    label_maps: tuple[LabelMap, ...] | None = None
     names_are_private: bool = False
 
 

@@ -150,6 +150,28 @@ class PatchTokenizer(AbstractTokenizer):
 _KINDS: dict[str, type[AbstractTokenizer]] = {"image": ImageTokenizer, "patches": PatchTokenizer}
 
 
+def require_square_pixels(options: TokenizerSection, ratios: npt.NDArray[np.float64]) -> None:
+    """Refuse to turn by quarters what would change its shape.
+
+    Args:
+        options: The section of the configuration.
+        ratios: Distance of columns over that of rows of every image to be turned, shape (n,).
+
+    Raises:
+        DatasetError: Pixels are not square, with the number of images.
+    """
+    is_long = ratios != 1
+    if options.augmentation.quarter_turns and is_long.any():
+        raise errors.DatasetError(
+            where="[tokenizer.augmentation] quarter_turns",
+            expected="training images of square pixels, which keep their shape when turned",
+            found=f"{int(is_long.sum())} of {len(ratios)} whose columns lie "
+            f"{ratios[is_long][0]:.4g} times as far apart as their rows",
+            remedy="leave quarter_turns out (rotate_degrees turns in millimetres), or resample "
+            "with equal `spacing_mm` under [tokenizer]",
+        )
+
+
 def build_tokenizer(
     options: TokenizerSection,
     shape: Sequence[int],

@@ -122,8 +122,9 @@ class TestLongPixels:
     """What DICOM says of the spacing reaches the turns of the training images."""
 
     OPTIONS = TokenizerSection(augmentation={"rotate_degrees": 45.0})
+    TURNS = TokenizerSection(augmentation={"quarter_turns": True})
 
-    def feed(self, root, spacing):
+    def members(self, root, spacing, section):
         root.mkdir()
         for i, picture in enumerate(plain_folder.pictures(20)):
             values = {"Modality": "DX", "PixelSpacing": spacing, "PatientID": f"p{i}",
@@ -132,8 +133,11 @@ class TestLongPixels:
         lines = ["image,label", *(f"{i},{'ab'[i % 2]}" for i in range(20))]
         (root / "labels.csv").write_text("\n".join(lines) + "\n")
         reader = folder.FolderReader(options(root, {"id_name": "stem"}))
-        dataset = reader.preparing(self.OPTIONS, None).read()
-        members = cohort.build_cohort(dataset, self.OPTIONS, allow_leaks=False)
+        dataset = reader.preparing(section, None).read()
+        return cohort.build_cohort(dataset, section, allow_leaks=False)
+
+    def feed(self, root, spacing):
+        members = self.members(root, spacing, self.OPTIONS)
         return batches.Feed(
             cohort=members,
             tokenizer=members.build_tokenizer(self.OPTIONS),
@@ -149,6 +153,22 @@ class TestLongPixels:
         inputs = {name: feed.training_batch(1, members).inputs for name, feed in feeds.items()}
         assert (inputs["square"] == inputs["none"]).all()
         assert (inputs["square"] != inputs["long"]).any()
+
+    def test_they_are_not_turned_by_quarters(self, tmp_path):
+        long = self.members(tmp_path / "long", [0.5, 0.25], self.TURNS)
+        count = len(long.splits["train"])
+        said = f"{count} of {count} whose columns lie 0.5 times as far apart"
+        with pytest.raises(errors.DatasetError, match=said) as caught:
+            long.build_tokenizer(self.TURNS)
+        assert "quarter_turns" in caught.value.where
+        for name, spacing in (("square", [0.5, 0.5]), ("none", None)):
+            members = self.members(tmp_path / name, spacing, self.TURNS)
+            assert members.build_tokenizer(self.TURNS)
+
+    def test_unless_they_are_made_square(self, tmp_path):
+        options = {"spacing_mm": (0.5, 0.5), "size": (10, 10)}
+        section = TokenizerSection(augmentation={"quarter_turns": True}, **options)
+        assert self.members(tmp_path / "x", [0.5, 0.25], section).build_tokenizer(section)
 
 
 class TestOnDemand:

@@ -11,11 +11,16 @@ from typing import Any
 from tiny_agent_trainer import durable, errors
 from tiny_agent_trainer.config import trainer_config
 from tiny_agent_trainer.config.data import FolderOptions, ImageFolderOptions
-from tiny_agent_trainer.config.images import ImagesOptions
 from tiny_agent_trainer.config.splits import FractionsOptions, LinkedSplitOptions
-from tiny_agent_trainer.config.tokenizer import TokenizerSection
-from tiny_agent_trainer.experiments.first_config import dividing, fingerprint, ranges, survey, text
-from tiny_agent_trainer.tokenizer import folder, image_folder, samples
+from tiny_agent_trainer.experiments.first_config import (
+    dividing,
+    fingerprint,
+    looking,
+    ranges,
+    survey,
+    text,
+)
+from tiny_agent_trainer.tokenizer import image_folder, samples
 from tiny_agent_trainer.tokenizer.images import folder as images_folder
 from tiny_agent_trainer.tokenizer.images.image import Listing
 from tiny_agent_trainer.tokenizer.labels import recognise, tables
@@ -60,6 +65,7 @@ class _Found:
     divide: dividing.Divide | None
     reasons: tuple[str, ...]
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    images: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def begin(
@@ -68,6 +74,7 @@ def begin(
     labels: str = "",
     wishes: recognise.Wishes | None = None,
     *,
+    modality: str = "",
     allow_leaks: bool = False,
     progress: samples.Progress = samples.silent,
 ) -> Begun:
@@ -78,21 +85,23 @@ def begin(
         output: Where the configuration goes; its directory exists, it does not.
         labels: The table, seen from the folder or from here; "": each class is a folder.
         wishes: Columns that the user named.
+        modality: Which images are taken, as DICOM abbreviates it; "": all.
         allow_leaks: Write it although no division keeps equal or nearly equal images together.
         progress: Told how far it is.
 
     Raises:
-        UsageError: Several columns could be meant, the table lies outside of the folder, or the
-            output is there already.
+        UsageError: Several columns or modalities could be meant, the table lies outside of the
+            folder, or the output is there already.
         DatasetMissingError: There is no such folder or table.
         DatasetError: There is nothing to learn from; the message says what is missing.
         LeakError: No division is without leaks.
         StorageError: The disk refuses.
     """
     _require_new(output)
-    listing = images_folder.list_folder(root, ImagesOptions(), progress)
+    listing = images_folder.list_folder(root, looking.images_of(modality), progress)
+    named = wishes or recognise.Wishes()
     found = (
-        _labelled(root, _inside(root, labels), listing, wishes or recognise.Wishes(), progress)
+        _labelled(root, _inside(root, labels), listing, named, modality, progress)
         if labels
         else _by_folders(root, listing, progress)
     )
@@ -167,23 +176,22 @@ def _labelled(
     labels: str,
     listing: Listing,
     wishes: recognise.Wishes,
+    modality: str,
     progress: samples.Progress,
 ) -> _Found:
     table = tables.read_table(root, labels)
     if not listing.items:
         raise _no_images(root, listing)
     recognised = recognise.recognise(table, listing.items, wishes)
-    tokenizer, why = ranges.of_modality(listing)
-    preparation = TokenizerSection.model_validate(tokenizer)
-    seen = survey.Survey(preparation)
-    watched = seen.watch(listing)
     keys = {**recognised.values, "on_unmatched": "list"}
+    modalities = ranges.count_modalities(looking.named(listing, table, keys))
+    ranges.require_one(modalities)
     options = FolderOptions.model_validate(
         {"reader": "folder", "root": str(root), "labels": keys, "on_refused": "list"}
+        | {"images": {"modality": modality}}
         | ({"split": _column(recognised.split_column)} if recognised.split_column else {})
     )
-    reader = folder.FolderReader(options, progress, lambda *_: watched, preparation)
-    dataset = reader.read()
+    dataset, seen, (tokenizer, why) = looking.look(options, listing, modalities, progress)
     unmatched = any("without a" in remark for remark in dataset.remarks)
     policy = {} if unmatched else {"on_unmatched": "refuse"}
     data = {"reader": "folder", "root": str(root)}
@@ -192,6 +200,7 @@ def _labelled(
         dataset=dataset,
         seen=seen,
         data=data,
+        images={"modality": modality} if modality else {},
         labels={**keys, **policy},
         split=_column(recognised.split_column) if recognised.split_column else {},
         divide=None if recognised.split_column else _by_patient(dataset, root),
@@ -278,6 +287,7 @@ def _content(found: _Found, chosen: dividing.Division, reasons: Sequence[str]) -
     is_ranked = dataset.task != "multilabel" or dividing.is_ranked(dataset, chosen.listed)
     return text.Content(
         data=data,
+        images=found.images,
         labels=found.labels,
         split=text.split_keys(chosen.options) if chosen.options else found.split,
         shapes=[kind.shape for kind in found.seen.kinds],
@@ -312,6 +322,14 @@ def _leaking(chosen: dividing.Division) -> errors.LeakError:
 
 
 def _no_images(root: Path, listing: Listing) -> errors.DatasetError:
+    if listing.left_out:
+        there = sorted({one.modality or "none" for one in listing.left_out})
+        return errors.DatasetError(
+            where=str(root),
+            expected="images of the modality that --modality names",
+            found=f"{len(listing.left_out)} files of other modalities: {', '.join(there)}",
+            remedy="name one of these, or leave --modality out",
+        )
     shown = "".join(f"\n  {one.key}: {one.reason}" for one in listing.refusals[:20])
     return errors.DatasetError(
         where=str(root),

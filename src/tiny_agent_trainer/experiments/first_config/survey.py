@@ -38,6 +38,10 @@ class Kind:
     spacing_mm: tuple[float, ...]
 
 
+class UnstorableError(Exception):
+    """An image's values are no integers of at most 16 bits, and no range was chosen for them."""
+
+
 class Survey:
     """Counts of what was seen; memory does not grow with the number of images.
 
@@ -60,6 +64,14 @@ class Survey:
         """How often every value from -32768 to 65535 occurs, by modality; int64, shape (98304,)."""
         return self._histograms
 
+    @property
+    def types(self) -> collections.Counter[str]:
+        """How many images there are of each type."""
+        found = collections.Counter[str]()
+        for kind, count in self.kinds.items():
+            found[kind.dtype] += count
+        return found
+
     def watch(self, listing: Listing) -> Listing:
         """The same images, counted when they are read."""
         self.refusals += listing.refusals
@@ -67,7 +79,7 @@ class Survey:
             dataclasses.replace(item, read=functools.partial(self._read, item))
             for item in listing.items
         ]
-        return Listing(items=tuple(items), refusals=listing.refusals)
+        return dataclasses.replace(listing, items=tuple(items))
 
     def count(self, stored: StoredArray, modality: str, spacing_mm: tuple[float, ...]) -> None:
         """Count one image."""
@@ -82,13 +94,24 @@ class Survey:
     def _read(self, item: Item) -> Image:
         try:
             image = item.read()
-            stored = intensity.rescale(image.values, self._preparation, item.key)
+            stored = self._stored(image, item.key)
             self.count(stored, image.modality, image.spacing_mm)
         except errors.DatasetError as error:
             reason = refusing.reason_of(error, item.key)
             self.refusals.append(Refusal(key=item.key, reason=reason))
             raise
         return image
+
+    def _stored(self, image: Image, key: str) -> StoredArray:
+        """Values that can be counted.
+
+        Raises:
+            UnstorableError: They have to be brought to a range first.
+        """
+        try:
+            return intensity.rescale(image.values, self._preparation, key)
+        except errors.DatasetError as error:
+            raise UnstorableError from error
 
 
 def lowest_value() -> int:

@@ -23,6 +23,7 @@ class Content:
 
     Attributes:
         data: Keys of `[data]`.
+        images: Keys of `[data.images]`.
         labels: Keys of `[data.labels]`; empty where folders are classes.
         split: Keys of `[data.split]`; empty where the data come divided.
         shapes: Of the stored images, channels last.
@@ -34,6 +35,7 @@ class Content:
     """
 
     data: Mapping[str, Any]
+    images: Mapping[str, Any]
     labels: Mapping[str, Any]
     split: Mapping[str, Any]
     shapes: Sequence[tuple[int, ...]]
@@ -49,6 +51,8 @@ def encode(content: Content) -> bytes:
     lines = ["# Written by `tiny-agent-trainer init`. What was chosen, and why:"]
     lines += [f"# - {_printable(reason)}" for reason in content.reasons]
     lines += ["", *_engine(content), "", *_table("data", content.data)]
+    if content.images:
+        lines += ["", *_table("data.images", content.images)]
     if content.labels:
         lines += ["", *_table("data.labels", content.labels)]
     if content.split:

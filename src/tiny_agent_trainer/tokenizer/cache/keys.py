@@ -63,6 +63,18 @@ def of_rows(images: Sequence[str], preparation: TokenizerSection) -> str:
     return _digest("rows", list(images), of_preparation(preparation), _makers())
 
 
+def of_marks(label_maps: Iterable[samples.LabelMap], preparation: TokenizerSection) -> str:
+    """The key of what the label maps of a dataset mark, as 64 hexadecimal digits.
+
+    Args:
+        label_maps: All of them, in their order.
+        preparation: How they are prepared, and which class numbers are foreground.
+    """
+    read = [[one.file.sha256, one.pixels] for one in label_maps]
+    above = preparation.patches.foreground_above
+    return _digest("marks", read, of_preparation(preparation), above, _makers())
+
+
 def of_preparation(options: TokenizerSection) -> canonical.JsonValue:
     """The options that change a prepared image, as JSON values."""
     values = section.semantic_values(options)
@@ -89,7 +101,7 @@ def _digest_source() -> str:
     digest = hashlib.sha256()
     root = Path(__file__).parents[1]
     paths = [path for room in _ROOMS for path in (root / room).rglob("*.py")]
-    paths.append(root / "pixels.py")
+    paths += [root / "pixels.py", root / "marking.py"]
     for path in sorted(paths):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)

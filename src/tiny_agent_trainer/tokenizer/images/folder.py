@@ -9,7 +9,7 @@ from typing import Final
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.images import ImagesOptions
-from tiny_agent_trainer.tokenizer import samples
+from tiny_agent_trainer.tokenizer import places, samples
 from tiny_agent_trainer.tokenizer.images import arrays, image, nifti, raster, refusing, sources
 from tiny_agent_trainer.tokenizer.images.dicom import files, reading, series
 
@@ -50,27 +50,24 @@ def list_folder(
     Raises:
         DatasetMissingError: There is no such folder.
     """
-    if not root.is_dir():
-        raise errors.DatasetMissingError(
-            where="the folder of images",
-            expected="a directory",
-            found=f"no directory {root}",
-            remedy="write the path of the folder, seen from where you run",
-        )
+    places.require_folder(root)
     found: list[series.Found] = []
     dicom: list[str] = []
     for done, key in enumerate(_walk(root, found), start=1):
         kind = _kind(root, key, found)
         if kind == "dicom":
             dicom.append(key)
+        elif kind and options.modality:
+            found.append(image.LeftOut(key=key, modality=""))
         elif kind:
             found.append(_item(root, key, kind, options))
         progress("looking at files", done, None)
-    found += series.list_files(root, dicom, options.dicom, progress)
+    found += series.list_files(root, dicom, options, progress)
     ordered = sorted(found, key=lambda one: os.fsencode(one.key))
     return image.Listing(
         items=tuple(one for one in ordered if isinstance(one, image.Item)),
         refusals=tuple(one for one in ordered if isinstance(one, image.Refusal)),
+        left_out=tuple(one for one in ordered if isinstance(one, image.LeftOut)),
     )
 
 

@@ -67,8 +67,17 @@ class Refusal:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A file of another modality ("" when it says none) than the one that was asked for."""
+
+    key: str
+    modality: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """Everything that was found below a root, in byte order of keys."""
 
     items: tuple[Item, ...]
     refusals: tuple[Refusal, ...]
+    left_out: tuple[LeftOut, ...] = ()

@@ -13,6 +13,7 @@ from tiny_agent_trainer.experiments.first_config import text
 def content(**changes):
     values = {
         "data": {"reader": "folder", "root": "images"},
+        "images": {},
         "labels": {"file": "l.csv", "id_column": "id", "scheme": "class", "column": "kind"},
         "split": {"seed": 3, "validation_fraction": 0.2, "test_fraction": 0.2},
         "shapes": [(100, 80, 1)],

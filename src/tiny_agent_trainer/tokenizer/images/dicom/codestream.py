@@ -18,6 +18,11 @@ _JPEG: Final = b"\xff\xd8"
 _MARKER_LIMIT: Final = 1000
 _START_OF_FRAME: Final = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN: Final = 0xDA
+_SCAN: Final = b"\xff\xda"
+_END: Final = b"\xff\xd9"
+_SCAN_HEADER_BYTES: Final = 520
+"""Of a start-of-scan segment, which names at most 255 components."""
+
 _APP14: Final = 0xEE
 
 
@@ -31,6 +36,23 @@ def require_size(frame: bytes, rows: int, columns: int, key: str) -> None:
     if found != (rows, columns):
         claimed = "no size" if found is None else f"{found[0]} x {found[1]}"
         raise refusing.refusal(key, f"a frame of {rows} x {columns} pixels", claimed)
+
+
+def require_end(frame: bytes, key: str) -> None:
+    """Refuse a JPEG-LS frame whose scans are not followed by the end-of-image marker (C.1.1).
+
+    CharLS 2.4.2 refuses such frames too. But where a code leads over their last byte, it first
+    reads 2^31 bits that are not there, for seconds, and again at the next code: half of a CT slice
+    took 160 s. A marker, which cannot stand inside of a scan, stops it.
+
+    Raises:
+        DatasetError: There is none.
+    """
+    end = frame.rfind(_END)
+    scan = frame.rfind(_SCAN, max(end - _SCAN_HEADER_BYTES, 0), max(end, 0))
+    in_header = scan >= 0 and end < scan + 2 + int.from_bytes(frame[scan + 2 : scan + 4], "big")
+    if in_header or end < _walk(frame)[1]:
+        raise refusing.refusal(key, "a frame up to its end-of-image marker", "a frame that is cut")
 
 
 def jpeg2000_size(frame: bytes) -> tuple[int, int] | None:
@@ -81,6 +103,11 @@ def is_transformed_by_pillow(frame: bytes) -> bool:
 
 def _segments(frame: bytes) -> list[tuple[int, bytes]]:
     """Marker segments up to the first scan."""
+    return _walk(frame)[0]
+
+
+def _walk(frame: bytes) -> tuple[list[tuple[int, bytes]], int]:
+    """Marker segments up to the first scan, and where that begins."""
     found: list[tuple[int, bytes]] = []
     place = 2
     while frame.startswith(_JPEG) and place + 4 <= len(frame) and len(found) < _MARKER_LIMIT:
@@ -95,4 +122,4 @@ def _segments(frame: bytes) -> list[tuple[int, bytes]]:
             break
         found.append((marker, frame[place + 4 : place + 2 + length]))
         place += 2 + length
-    return found
+    return found, place

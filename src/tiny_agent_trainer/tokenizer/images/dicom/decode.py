@@ -230,6 +230,8 @@ def _decode(
             run_length.require_runs(encoded, layout.rows * layout.columns, key)
         elif syntax.plugin:
             codestream.require_size(encoded, layout.rows, layout.columns, key)
+            if name in uid.JPEGLSTransferSyntaxes:
+                codestream.require_end(encoded, key)
             transformed = (
                 syntax.plugin == "pillow"
                 and layout.samples == 3
@@ -289,8 +291,9 @@ def _corrected(pixels: npt.NDArray[Any], layout: Layout, name: str) -> npt.NDArr
     is_cell = _SYNTAXES[name] is _NATIVE or name == uid.RLELossless
     high_bit = layout.high_bit if is_cell else layout.bits_stored - 1
     if native.dtype.kind == "u" and high_bit == layout.bits_stored - 1:
-        masked: npt.NDArray[Any] = native & native.dtype.type((1 << layout.bits_stored) - 1)
-        return masked
+        mask = native.dtype.type((1 << layout.bits_stored) - 1)
+        # To look takes half as long as to copy, and seldom is there anything to clear.
+        return native & mask if native.max() > mask else native
     shifted: npt.NDArray[Any] = np.left_shift(native, layout.bits_allocated - 1 - high_bit)
     np.right_shift(shifted, unused, out=shifted)
     return shifted

@@ -70,8 +70,8 @@ def _whole(stored: npt.NDArray[Any], slope: int, intercept: int, key: str) -> np
     whole: npt.NDArray[np.signedinteger]
     if slope == 1 and is_short_way and stored.dtype.itemsize == np.dtype(dtype).itemsize:
         # Every value fits, so that its bits mean the same without a sign.
-        whole = np.add(stored.view(dtype), dtype(intercept))
-        return whole
+        whole = stored.view(dtype)
+        return np.add(whole, dtype(intercept)) if intercept else whole
     # Products may leave the type on their way: what comes back into it is exact all the same.
     whole = stored.astype(dtype if is_short_way else np.int64)
     if slope != 1:

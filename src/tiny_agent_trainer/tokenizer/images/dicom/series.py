@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.config.images import DicomOptions
+from tiny_agent_trainer.config.images import DicomOptions, ImagesOptions
 from tiny_agent_trainer.tokenizer import samples
 from tiny_agent_trainer.tokenizer.images import image, orientation, refusing
 from tiny_agent_trainer.tokenizer.images.dicom import (
@@ -18,18 +18,18 @@ from tiny_agent_trainer.tokenizer.images.dicom import (
     resample,
 )
 
-Found = image.Item | image.Refusal
+Found = image.Item | image.Refusal | image.LeftOut
 
 
 def list_files(
-    root: Path, keys: Sequence[str], options: DicomOptions, progress: samples.Progress
+    root: Path, keys: Sequence[str], options: ImagesOptions, progress: samples.Progress
 ) -> Iterator[Found]:
     """Say what the DICOM files below a root hold; their pixels are not decoded.
 
     Args:
         root: Where keys begin.
         keys: Of files that look like DICOM, in byte order.
-        options: What becomes a volume.
+        options: Which of them are taken, and what becomes a volume.
         progress: Told after every header.
     """
     by_series: dict[str, list[headers.Header]] = {}
@@ -39,13 +39,15 @@ def list_files(
                 header = headers.read(root, key)
             if header is None:
                 yield from directory.missing_files(root, key)
+            elif options.modality not in ("", header.modality):
+                yield image.LeftOut(key=key, modality=header.modality)
             else:
                 by_series.setdefault(header.series or key, []).append(header)
         except errors.DatasetError as error:
             yield image.Refusal(key=key, reason=refusing.reason_of(error, key))
         progress("reading DICOM headers", done, len(keys))
     for members in by_series.values():
-        yield from _list_series(root, members, options)
+        yield from _list_series(root, members, options.dicom)
 
 
 def _list_series(

@@ -4,7 +4,7 @@
 import functools
 import math
 import types
-from typing import Any
+from typing import Any, Final
 
 import pydicom
 from pydicom import tag as pydicom_tag
@@ -19,6 +19,9 @@ def named(keyword: str) -> str:
     """A tag as people look it up, such as "(0028,0030) PixelSpacing"."""
     tag = tag_of(keyword)
     return f"({tag.group:04X},{tag.element:04X}) {keyword}"
+
+
+_UNREADABLE: Final = object()
 
 
 class _Element:
@@ -64,8 +67,15 @@ def _plain(dataset: pydicom.Dataset, keyword: str) -> plain.Values | None:
 
 
 def _stored(dataset: pydicom.Dataset, keyword: str) -> object:
-    """An element as it is held: raw as long as nobody asked pydicom for its value."""
-    return dataset.get_item(tag_of(keyword))
+    """An element as it is held: raw as long as nobody asked pydicom for its value.
+
+    `_UNREADABLE` for one that pydicom does not even hold, such as one without a length and of an
+    unknown type: whoever then asks for its value refuses it by its tag.
+    """
+    try:
+        return dataset.get_item(tag_of(keyword))
+    except refusing.FOREIGN:
+        return _UNREADABLE
 
 
 @functools.cache

@@ -13,6 +13,7 @@ import dicom_files
 import numpy as np
 import pydicom
 import pytest
+from pydicom import encaps
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.images import ImagesOptions
@@ -137,6 +138,62 @@ class TestCodestreams:
     def test_boxes_that_do_not_lead_to_the_codestream_are_no_file(self, length):
         boxes = struct.pack(">I4s", length, b"ftyp") + struct.pack(">I4s", 0, b"jp2c")
         assert codestream.jpeg2000_size(self.JP2 + boxes + self.SIZ) is None
+
+
+class TestUnknownTypes:
+    """An element of a type that there is not is refused by its tag, wherever it stands."""
+
+    @pytest.mark.parametrize(
+        ("plain", "damaged", "tag"),
+        [
+            (b"\xe0\x7f\x10\0OW", b"\xe0\x7f\x10\0OZ", r"\(7FE0,0010\) PixelData"),
+            (b"\x08\0\x60\0CS\2\0CT", b"\x08\0\x60\0C\0\0\0", r"\(0008,0060\) Modality"),
+        ],
+    )
+    def test_it_is_named(self, tmp_path, plain, damaged, tag):
+        data = dicom_files.make()
+        assert data.count(plain) == 1
+        with pytest.raises(errors.DatasetError, match=f"{tag}.*Unknown Value Representation"):
+            read(tmp_path, data.replace(plain, damaged))
+
+
+class TestEndOfJpegLs:
+    """A frame that is cut is refused before its decoder reads 2^31 bits behind its end."""
+
+    NOISE = np.random.default_rng(0).integers(0, 4096, (128, 128)).astype(np.int16)
+
+    def compressed(self):
+        found = dicom_files.dataset(self.NOISE)
+        found.compress(pydicom.uid.JPEGLSLossless)
+        return found, encaps.get_frame(found.PixelData, 0, number_of_frames=1)
+
+    def changed(self, frame):
+        found, _ = self.compressed()
+        found.PixelData = encaps.encapsulate([frame])
+        return dicom_files.encode(found)
+
+    def test_whole_frames_are_read_with_padding_and_bytes_behind_them(self, tmp_path):
+        _, frame = self.compressed()
+        for more in (b"", b"\0\0", b"more bytes"):
+            found = read(tmp_path, self.changed(frame + more))
+            assert (found.values[..., 0] == self.NOISE).all()
+
+    @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+    def test_cut_frames_are_refused(self, tmp_path, share):
+        _, frame = self.compressed()
+        with pytest.raises(errors.DatasetError, match="up to its end-of-image marker"):
+            read(tmp_path, self.changed(frame[: int(share * len(frame))]))
+
+    def test_a_marker_before_the_scan_or_in_its_header_is_no_end(self):
+        _, frame = self.compressed()
+        codestream.require_end(frame, "k")
+        scan = frame.index(b"\xff\xda")
+        body = frame[:-2].removesuffix(b"\xff\xd9")
+        comment = b"\xff\xfe\0\4\xff\xd9"
+        in_header = body[: scan + 7] + b"\xff\xd9" + body[scan + 9 :]
+        for damaged in (frame[:2] + comment + body[2:], in_header, b"", b"\xff\xda", b"\xff\xd9"):
+            with pytest.raises(errors.DatasetError, match="cut"):
+                codestream.require_end(damaged, "k")
 
 
 class TestPrivacy:

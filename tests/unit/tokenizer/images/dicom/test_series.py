@@ -4,6 +4,8 @@
 Not tested here: published series (tests/reference/test_dicom_against_peers.py).
 """
 
+from pathlib import Path
+
 import dicom_files
 import numpy as np
 import pydicom
@@ -327,6 +329,26 @@ class TestDirectory:
         assert not listing(
             {"DICOMDIR": self.directory("A/IM1"), "a/im1": dicom_files.make()}
         ).refusals
+
+    def test_a_folder_of_these_very_letters_comes_first(self, listing):
+        one, other = (dicom_files.make(Modality="DX", SeriesInstanceUID=f"1.{n}") for n in (1, 2))
+        files = {"DICOMDIR": self.directory("a/IM1", "A/IM1"), "A/IM1": one, "a/other": other}
+        (refusal,) = listing(files).refusals
+        assert refusal.reason.endswith("lists 2 files, of which 1 are missing: a/IM1")
+
+    def test_a_folder_is_looked_at_once_for_all_its_files(self, listing, monkeypatch):
+        names = [f"A/IM{number}" for number in range(40)]
+        seen, plain = [], Path.iterdir
+
+        def counted(path):
+            seen.append(path.name)
+            return plain(path)
+
+        monkeypatch.setattr(Path, "iterdir", counted)
+        files = {"DICOMDIR": self.directory(*names)}
+        files |= {name: dicom_files.make(Modality="DX") for name in names}
+        assert not listing(files).refusals
+        assert seen.count("A") == 1
 
     def test_a_name_that_leads_out_is_missing(self, listing, tmp_path):
         (tmp_path.parent / "secret").write_bytes(b"x")
