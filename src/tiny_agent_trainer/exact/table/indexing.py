@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from tiny_agent_trainer.exact import grids, sums
+from tiny_agent_trainer.exact.table import shapes
 from tiny_agent_trainer.exact.table.registry import implements, runs_natively
 
 aten = torch.ops.aten
@@ -106,6 +107,8 @@ def index_put(
     accumulate: bool = False,
 ) -> torch.Tensor:
     """Values written to, or added at, indexed places; written twice, the last one stays."""
+    if values.dtype != x.dtype:
+        shapes.refuse(aten.index_put.default, x, indices, values, accumulate)
     places = aten.index.Tensor(_places(x), indices)
     spread = values.expand(places.shape)
     if not accumulate:
@@ -121,7 +124,7 @@ def _write_last(x: torch.Tensor, places: torch.Tensor, values: torch.Tensor) -> 
     writer.scatter_reduce_(0, places, torch.arange(len(places)), "amax")
     is_written = writer >= 0
     out = x.reshape(-1).clone()
-    out[is_written] = values[writer[is_written]].to(x.dtype)
+    out[is_written] = values[writer[is_written]]
     return out.view(x.shape)
 
 

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import torch
 
 from tiny_agent_trainer.exact.kernels import formulas
-from tiny_agent_trainer.exact.table import launch, reductions
+from tiny_agent_trainer.exact.table import launch, reductions, shapes
 from tiny_agent_trainer.exact.table.registry import implements
 
 aten = torch.ops.aten
@@ -18,6 +18,9 @@ aten = torch.ops.aten
 NONE: Final = 0
 MEAN: Final = 1
 """ATen's numbers of the reductions; 2 is the sum."""
+
+_IMAGES: Final = 4
+"""Dims of logits that have a class for every place of an image."""
 
 Optional: TypeAlias = torch.Tensor | None
 
@@ -33,6 +36,9 @@ def nll_loss_forward(
         NotFiniteError: A loss that is added is not finite.
     """
     launch.require_float32(x)
+    if not _belong_together(x, target, weight):
+        native = aten.nll_loss2d_forward if x.dim() == _IMAGES else aten.nll_loss_forward
+        shapes.refuse(native.default, x, target, weight, reduction, ignore_index)
     is_used, classes, weights = _targets(target, weight, ignore_index)
     dim = min(x.dim() - 1, 1)
     picked = x.gather(dim, classes.unsqueeze(dim)).squeeze(dim)
@@ -166,6 +172,16 @@ def soft_margin_loss_backward(
     """For the first operand."""
     count = (_count(x, reduction),)
     return launch.wide(formulas.soft_margin_backward, gradient, x, target, parameters=count)
+
+
+def _belong_together(x: torch.Tensor, target: torch.Tensor, weight: Optional) -> bool:
+    """Whether there is one target for each row of logits, and one weight for each class."""
+    classes = x.shape[min(x.dim() - 1, 1)]
+    return (
+        target.shape == x.shape[: x.dim() > 1] + x.shape[2:]
+        and target.dtype in (torch.int64, torch.uint8)
+        and (weight is None or weight.shape == (classes,))
+    )
 
 
 def _targets(
