@@ -17,6 +17,7 @@ from tiny_agent_trainer.exact.table import (
     ranges,
     reductions,
     softmax,
+    uninitialised,
 )
 from tiny_agent_trainer.exact.table.registry import TABLE
 
@@ -37,4 +38,5 @@ __all__ = [
     "ranges",
     "reductions",
     "softmax",
+    "uninitialised",
 ]
