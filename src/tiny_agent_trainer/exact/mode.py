@@ -2,19 +2,17 @@
 """The context in which every tensor operation is looked up in the table, and no other runs."""
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias, final
+from collections.abc import Iterator
+from typing import Any, final
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.exact import compositions, places
+from tiny_agent_trainer.exact import compositions, escapes, places
+from tiny_agent_trainer.exact.escapes import Note, Refusal
 from tiny_agent_trainer.exact.table import TABLE
-
-Refusal: TypeAlias = errors.NotFiniteError | errors.UnsupportedOperationError
-Note: TypeAlias = Callable[[str, Refusal], None]
 
 _UNDEFINED = frozenset(
     {torch.float16, torch.bfloat16, torch.complex32, torch.complex64, torch.complex128}
@@ -101,7 +99,7 @@ def arithmetic(note: Note | None = None) -> Iterator[None]:
     with (
         sdpa_kernel(SDPBackend.MATH),
         compositions.replaced(),
-        _functions_refused(),
+        escapes.closed(note),
         ExactMode(note),
     ):
         yield
@@ -122,37 +120,15 @@ def _require_defined(operation: Any, result: Any) -> None:
             _require_defined(operation, value)
 
 
-@contextlib.contextmanager
-def _functions_refused() -> Iterator[None]:
-    """Refuse `autograd.Function`s of users: what they compute in numpy or C++ is out of sight.
-
-    Those of torch and MONAI stay: they are made of operations that the table sees.
-    """
-    original = torch.autograd.Function.__dict__["apply"]
-
-    def apply(function: Any, *arguments: Any, **named: Any) -> Any:
-        if not function.__module__.startswith(("torch.", "monai.")):
-            raise errors.UnsupportedOperationError(
-                where=places.current(),
-                expected="operations that the table sees",
-                found=f"the autograd.Function {function.__module__}.{function.__qualname__}",
-                remedy='write it with torch operations, or choose arithmetic = "native"',
-            )
-        return original.__get__(None, function)(*arguments, **named)
-
-    torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment,method-assign]
-    try:
-        yield
-    finally:
-        torch.autograd.Function.apply = original  # type: ignore[method-assign]
-
-
 def _refused(operation: Any) -> errors.UnsupportedOperationError:
+    is_many = "_foreach_" in str(operation) or "_fused_" in str(operation)
     return errors.UnsupportedOperationError(
         where=places.current(),
         expected="an operation that exact arithmetic defines",
         found=str(operation),
-        remedy='write the layer with other operations, or choose arithmetic = "native"',
+        remedy="pass foreach=False and fused=False to the optimiser or the clipping"
+        if is_many
+        else 'write the layer with other operations, or choose arithmetic = "native"',
     )
 
 

@@ -33,6 +33,20 @@ def of_rows(x_RC: npt.NDArray[np.float32], what: str) -> npt.NDArray[np.float32]
     return rounded(totals_R, shift_R)
 
 
+def running(x_RC: npt.NDArray[np.float32], what: str) -> npt.NDArray[np.float32]:
+    """The sums of each row up to each of its values, on the row's grid; the last is its sum.
+
+    Raises:
+        NotFiniteError: A row holds NaN or infinity.
+    """
+    rows, columns = x_RC.shape
+    largest_R = np.zeros(rows, np.int32)
+    threads.run(scan.largest_of_rows, rows, x_RC.view(np.int32), largest_R)
+    shift_R = grids.sum_bits(columns) - grids.exponents(largest_R, grids.SUM_FLOOR, what)
+    terms_RC = np.rint(x_RC * grids.powers(shift_R)[:, None]).astype(np.int64)
+    return rounded(np.cumsum(terms_RC, axis=1), shift_R[:, None])
+
+
 def of_columns(x_BRC: npt.NDArray[np.float32], what: str) -> npt.NDArray[np.float32]:
     """The sum of each column of each batch of a contiguous array, (B, C), rounded once.
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from tiny_agent_trainer import errors
-from tiny_agent_trainer.exact import mode, places
+from tiny_agent_trainer.exact import escapes, mode, places
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -35,7 +35,7 @@ def recording() -> Iterator[list[Refusal]]:
     """
     found: list[Refusal] = []
 
-    def note(operation: str, error: mode.Refusal) -> None:
+    def note(operation: str, error: escapes.Refusal) -> None:
         if isinstance(error, errors.NotFiniteError):
             return
         reason = "" if error.found == operation else error.found

@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The team of threads that kernels run on; its size is an observation, never part of a result."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 from tiny_agent_trainer.exact.kernels import team
 
 _current = team.Team(1)
+
+
+def _begin_anew() -> None:
+    """Have helpers in a forked process, too: those of the team stayed with its parent."""
+    global _current  # noqa: PLW0603
+    _current = team.Team(_current.threads)
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def set_threads(threads: int) -> None:

@@ -150,6 +150,31 @@ LAYERS = {
     "index select": (
         Call(lambda x: x.index_select(2, torch.tensor([1, 1, 0]))), (3, 5, 9, 11), NORMAL,
     ),
+    "reflected": (Call(lambda x: functional.pad(x, (2, 1, 1, 3), "reflect")), (2, 3, 5, 4), NORMAL),
+    "reflected 1-D": (Call(lambda x: functional.pad(x, (3, 1), "reflect")), (2, 3, 9), NORMAL),
+    "reflected 3-D": (
+        Call(lambda x: functional.pad(x, (1, 2, 1, 1, 2, 1), "reflect")), (2, 3, 4, 3, 5), NORMAL,
+    ),
+    "replicated": (
+        Call(lambda x: functional.pad(x, (2, 1, 4, 3), "replicate")), (2, 3, 5, 4), NORMAL,
+    ),
+    "replicated 1-D": (Call(lambda x: functional.pad(x, (3, 1), "replicate")), (2, 3, 9), NORMAL),
+    "replicated 3-D": (
+        Call(lambda x: functional.pad(x, (1, 2, 1, 1, 2, 1), "replicate")), (2, 3, 4, 3, 5), NORMAL,
+    ),
+    "convolution, reflecting": (
+        nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), (2, 3, 6, 5), PRODUCT,
+    ),
+    "shuffled to pixels": (Call(lambda x: functional.pixel_shuffle(x, 2)), (2, 8, 3, 5), NORMAL),
+    "shuffled from pixels": (
+        Call(lambda x: functional.pixel_unshuffle(x, 2)), (2, 3, 4, 6), NORMAL,
+    ),
+    "shuffled channels": (Call(lambda x: functional.channel_shuffle(x, 3)), (2, 6, 3, 5), NORMAL),
+    "running sum": (Call(lambda x: x.cumsum(1)), (3, 9, 5), NORMAL),
+    "running sum, last": (Call(lambda x: x.cumsum(-1)), (3, 2, 5, 40), NORMAL),
+    "sorted": (Call(lambda x: x.sort(1, descending=True).values), (3, 9, 5), NORMAL),
+    "largest three": (Call(lambda x: x.topk(3, 1).values), (3, 9, 5), NORMAL),
+    "smallest two": (Call(lambda x: x.topk(2, -1, largest=False).values), (3, 9, 5), NORMAL),
     "mean": (Call(lambda x: x.mean((1, 3))), (3, 5, 9, 11), NORMAL),
     "largest of a dim": (Call(lambda x: x.max(2).values), (3, 5, 9, 11), NORMAL),
     "smallest of dims": (Call(lambda x: x.amin((0, 2))), (3, 5, 9, 11), NORMAL),

@@ -191,6 +191,28 @@ def count_and_total(progress, tasks, numbers, totals):
     total(progress[1], tasks, numbers, totals)
 
 
+FORKED = """
+import os, signal, sys
+import torch
+from tiny_agent_trainer.exact import checks, threads
+torch.set_num_threads(1)
+threads.set_threads(3)
+checks.require_environment()
+child = os.fork()
+if not child:
+    signal.alarm(300)  # it would wait for threads of its parent for ever
+    threads.set_threads(3)
+    checks.require_environment()
+    os._exit(7)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_process_has_a_team_of_its_own():
+    done = subprocess.run([sys.executable, "-c", FORKED], check=False)
+    assert done.returncode == 7
+
+
 class TestWords:
     """The compiled generator gives the words of `randomness`."""
 

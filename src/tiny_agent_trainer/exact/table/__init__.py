@@ -12,11 +12,14 @@ from tiny_agent_trainer.exact.table import (
     matmul,
     movement,
     normalisation,
+    ordering,
+    padding,
     pooling,
     random,
     ranges,
     reductions,
     softmax,
+    uninitialised,
 )
 from tiny_agent_trainer.exact.table.registry import TABLE
 
@@ -32,9 +35,12 @@ __all__ = [
     "matmul",
     "movement",
     "normalisation",
+    "ordering",
+    "padding",
     "pooling",
     "random",
     "ranges",
     "reductions",
     "softmax",
+    "uninitialised",
 ]

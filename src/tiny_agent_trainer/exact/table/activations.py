@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 
 from tiny_agent_trainer.exact.kernels import choices, formulas
-from tiny_agent_trainer.exact.table import launch
+from tiny_agent_trainer.exact.table import launch, shapes
 from tiny_agent_trainer.exact.table.bounds import clamp, clamp_
 from tiny_agent_trainer.exact.table.elementwise import enter_function
 from tiny_agent_trainer.exact.table.registry import implements, runs_natively
@@ -135,6 +135,8 @@ def gelu_backward(
 @implements(aten.glu.default)
 def glu(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
     """The first half of a dim times the sigmoid of its second half."""
+    if not x.dim() or x.shape[shapes.dim_of(dim, x.dim())] % 2:
+        shapes.refuse(aten.glu.default, x, dim)
     return launch.wide(formulas.glu, *x.chunk(2, dim))
 
 

@@ -24,7 +24,7 @@ import torch
 
 from tiny_agent_trainer.exact import elementary
 from tiny_agent_trainer.exact.kernels import arithmetic, choices, formulas, functions
-from tiny_agent_trainer.exact.table import launch
+from tiny_agent_trainer.exact.table import launch, shapes
 from tiny_agent_trainer.exact.table.registry import implements, runs_natively
 
 aten = torch.ops.aten
@@ -237,6 +237,8 @@ def addcdiv_(
 @implements(aten.lerp.Scalar, aten.lerp.Tensor)
 def lerp(x: torch.Tensor, end: torch.Tensor, weight: Operand) -> torch.Tensor:
     """Between x and end: x + weight way, or end - way (1 - weight) from |weight| = 1/2 on."""
+    if end.dtype != x.dtype:
+        shapes.refuse(aten.lerp.Scalar, x, end, 0.5)
     weight = torch.as_tensor(weight, dtype=x.dtype)
     way = end - x
     return torch.where(weight.abs() < 0.5, x + weight * way, end - way * (1 - weight))
@@ -338,7 +340,7 @@ def _on_team(function: Any, native: Any, x: Operand, other: Operand) -> torch.Te
 
 
 def _into_on_team(function: Any, native: Any, x: torch.Tensor, other: Operand) -> torch.Tensor:
-    if launch.are_alike(x, other):
+    if launch.are_alike(x, other) and launch.are_apart(x, other):  # type: ignore[arg-type]
         return launch.narrow_into(function, x, other)  # type: ignore[arg-type]
     return native(x, other)
 
@@ -348,6 +350,8 @@ def _times(other: Operand, alpha: float, partner: Operand) -> Operand:
     if alpha == 1:
         return other
     dtype = torch.result_type(other, partner)
+    if not (isinstance(alpha, int) or dtype.is_floating_point):
+        raise launch.refused(f"integers times {alpha}")
     return torch.as_tensor(other, dtype=dtype) * alpha
 
 

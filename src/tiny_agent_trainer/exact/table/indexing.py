@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from tiny_agent_trainer.exact import grids, sums
+from tiny_agent_trainer.exact.table import shapes
 from tiny_agent_trainer.exact.table.registry import implements, runs_natively
 
 aten = torch.ops.aten
@@ -14,7 +15,7 @@ aten = torch.ops.aten
 runs_natively(aten.embedding.default)
 
 
-def _add_exactly(base: torch.Tensor, places: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+def add_exactly(base: torch.Tensor, places: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
     """Base plus the terms of `source` at flat places of it, rounded once.
 
     Every place has a grid of its own, set by the terms that meet there: what is added elsewhere in
@@ -61,7 +62,7 @@ def embedding_dense_backward(
         counts = torch.bincount(places, minlength=num_weights)
         rows = rows / counts[places][:, None]
     base = torch.zeros(num_weights, width)
-    return _add_exactly(base, _places(base)[places], rows)
+    return add_exactly(base, _places(base)[places], rows)
 
 
 @implements(aten.index_add.default)
@@ -70,7 +71,7 @@ def index_add(
 ) -> torch.Tensor:
     """X plus slices of source, times alpha, at the places of `index`."""
     scaled = source if alpha == 1 else source * alpha
-    return _add_exactly(x, _places(x).index_select(dim, index), scaled)
+    return add_exactly(x, _places(x).index_select(dim, index), scaled)
 
 
 @implements(aten.index_add_.default)
@@ -87,7 +88,7 @@ def scatter_add(
 ) -> torch.Tensor:
     """X plus values of source at the places of `index`."""
     used = source[tuple(slice(0, size) for size in index.shape)]
-    return _add_exactly(x, _places(x).gather(dim, index), used)
+    return add_exactly(x, _places(x).gather(dim, index), used)
 
 
 @implements(aten.scatter_add_.default)
@@ -106,13 +107,15 @@ def index_put(
     accumulate: bool = False,
 ) -> torch.Tensor:
     """Values written to, or added at, indexed places; written twice, the last one stays."""
+    if values.dtype != x.dtype:
+        shapes.refuse(aten.index_put.default, x, indices, values, accumulate)
     places = aten.index.Tensor(_places(x), indices)
     spread = values.expand(places.shape)
     if not accumulate:
         return _write_last(x, places.reshape(-1), spread.reshape(-1))
     if not x.is_floating_point():
         return aten.index_put.default(x, indices, values, accumulate)
-    return _add_exactly(x, places, spread)
+    return add_exactly(x, places, spread)
 
 
 def _write_last(x: torch.Tensor, places: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -121,7 +124,7 @@ def _write_last(x: torch.Tensor, places: torch.Tensor, values: torch.Tensor) -> 
     writer.scatter_reduce_(0, places, torch.arange(len(places)), "amax")
     is_written = writer >= 0
     out = x.reshape(-1).clone()
-    out[is_written] = values[writer[is_written]].to(x.dtype)
+    out[is_written] = values[writer[is_written]]
     return out.view(x.shape)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from tiny_agent_trainer.exact import windows
+from tiny_agent_trainer.exact.table import shapes
 from tiny_agent_trainer.exact.table.registry import implements
 from tiny_agent_trainer.exact.windows import Table
 
@@ -41,6 +42,8 @@ def linear(
     **named: Any,
 ) -> torch.Tensor:
     """Linear along each dim."""
+    if min(*output_size, *x.shape[1:]) < 1:
+        shapes.refuse(_LINEAR[len(output_size) - 1].default, x, output_size, align_corners)
     return windows.apply(x, _linear_tables(x.shape, output_size, align_corners, scales, named))
 
 
@@ -75,6 +78,8 @@ def nearest(
     x: torch.Tensor, output_size: list[int], *scales: float | None, **named: Any
 ) -> torch.Tensor:
     """One input place for each output place."""
+    if min(*output_size, *x.shape[1:]) < 1:
+        shapes.refuse(_NEAREST[len(output_size) - 1].default, x, output_size)
     return windows.apply(x, _nearest_tables(x.shape, output_size, scales, named))
 
 

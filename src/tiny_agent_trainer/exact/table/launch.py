@@ -21,6 +21,11 @@ Function = Callable[..., Any]
 
 _is_dense = torch.ops.aten.is_non_overlapping_and_dense.default
 
+_PRECISIONS: Final[dict[torch.dtype, type[Any]]] = {
+    torch.float32: np.float32,
+    torch.float64: np.float64,
+}
+
 _ALONE: Final = 1 << 12
 """Elements that one thread finishes before another has begun."""
 
@@ -98,6 +103,12 @@ def are_alike(x: Any, other: Any) -> bool:
     )
 
 
+def are_apart(x: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors that `are_alike` are one, or share no memory; torch refuses others."""
+    distance = abs(x.data_ptr() - other.data_ptr())
+    return distance == 0 or distance >= x.numel() * x.element_size()
+
+
 def require_float32(*operands: torch.Tensor) -> None:
     """Refuse float64 and complex tensors, whose functions have no definition here.
 
@@ -154,7 +165,9 @@ def run(kernel: Callable[..., None], count: int, *arguments: Any, work: int) -> 
 
 
 def _precision(dtype: torch.dtype) -> type[Any]:
-    return np.float64 if dtype == torch.float64 else np.float32
+    if dtype not in _PRECISIONS:
+        raise refused(f"a tensor of {dtype}")
+    return _PRECISIONS[dtype]
 
 
 def _apply(

@@ -13,7 +13,7 @@ import torch
 
 from tiny_agent_trainer.exact import grids
 from tiny_agent_trainer.exact.kernels import formulas, likelihood
-from tiny_agent_trainer.exact.table import launch, reductions
+from tiny_agent_trainer.exact.table import launch, reductions, shapes
 from tiny_agent_trainer.exact.table.registry import implements
 
 aten = torch.ops.aten
@@ -21,6 +21,9 @@ aten = torch.ops.aten
 NONE: Final = 0
 MEAN: Final = 1
 """ATen's numbers of the reductions; 2 is the sum."""
+
+_IMAGES: Final = 4
+"""Dims of logits that have a class for every place of an image."""
 
 Optional: TypeAlias = torch.Tensor | None
 
@@ -36,6 +39,9 @@ def nll_loss_forward(
         NotFiniteError: A loss that is added is not finite.
     """
     launch.require_float32(x)
+    if not _belong_together(x, target, weight):
+        native = aten.nll_loss2d_forward if x.dim() == _IMAGES else aten.nll_loss_forward
+        shapes.refuse(native.default, x, target, weight, reduction, ignore_index)
     losses, weights = torch.empty(target.shape), torch.empty(target.shape)
     fault = np.zeros(2, np.int64)
     launch.run(
@@ -180,6 +186,15 @@ def soft_margin_loss_backward(
 
 def _class_dim(x: torch.Tensor) -> int:
     return min(x.dim() - 1, 1)
+
+
+def _belong_together(x: torch.Tensor, target: torch.Tensor, weight: Optional) -> bool:
+    """Whether there is one target for each row of logits, and one weight for each class."""
+    return (
+        target.shape == x.shape[: x.dim() > 1] + x.shape[2:]
+        and target.dtype in (torch.int64, torch.uint8)
+        and (weight is None or weight.shape == (x.shape[_class_dim(x)],))
+    )
 
 
 def _arrays(

@@ -10,6 +10,7 @@ import torch
 from tiny_agent_trainer.exact import grids, normalisation, running_statistics, sums, threads
 from tiny_agent_trainer.exact.kernels import layer_norm
 from tiny_agent_trainer.exact.normalisation import Pool
+from tiny_agent_trainer.exact.table import shapes
 from tiny_agent_trainer.exact.table.registry import implements
 
 aten = torch.ops.aten
@@ -128,6 +129,10 @@ def native_layer_norm(
     eps: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Over the last dims."""
+    parameters = [v for v in (weight, bias) if v is not None]
+    wanted = torch.Size(normalized_shape)
+    if x.shape[-len(wanted) :] != wanted or any(v.shape != wanted for v in parameters):
+        shapes.refuse(aten.native_layer_norm.default, x, normalized_shape, weight, bias, eps)
     rows, columns = _as_rows(x, normalized_shape)
     out = torch.empty(x.shape)
     means, deviations = np.empty((2, len(rows)), np.float32)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from tiny_agent_trainer.exact import windows
+from tiny_agent_trainer.exact.table import shapes
 from tiny_agent_trainer.exact.table.registry import implements, runs_natively
 from tiny_agent_trainer.exact.windows import Table
 
@@ -40,6 +41,9 @@ def avg_pool(
     divisor_override: int | None = None,
 ) -> torch.Tensor:
     """Means over windows."""
+    if not _fit(x, kernel_size, stride or kernel_size, padding, ceil_mode):
+        native = aten.avg_pool2d if len(kernel_size) == 2 else aten.avg_pool3d
+        shapes.refuse(native.default, x, kernel_size, stride or kernel_size, padding, ceil_mode)
     tables, divisor = _fixed(
         x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
     )
@@ -72,17 +76,35 @@ def adaptive_avg_pool(x: torch.Tensor, output_size: list[int]) -> torch.Tensor:
     return _batched(x, _adaptive(x, output_size))
 
 
-@implements(aten._adaptive_avg_pool2d_backward.default, aten._adaptive_avg_pool3d_backward.default)
-def adaptive_avg_pool_backward(gradient: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+@implements(aten._adaptive_avg_pool2d_backward.default)
+def adaptive_avg_pool2d_backward(gradient: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """The transposed map."""
-    spatial = 2 if _is_two_dimensional(gradient, x) else 3
+    return _adaptive_backward(gradient, x, spatial=2)
+
+
+@implements(aten._adaptive_avg_pool3d_backward.default)
+def adaptive_avg_pool3d_backward(gradient: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The same; only its name tells a volume without a dim of samples from images."""
+    return _adaptive_backward(gradient, x, spatial=3)
+
+
+def _adaptive_backward(gradient: torch.Tensor, x: torch.Tensor, spatial: int) -> torch.Tensor:
     tables = _adaptive(x, list(gradient.shape[-spatial:]))
     return _batched(gradient, [table.transposed() for table in tables])
 
 
-def _is_two_dimensional(gradient: torch.Tensor, x: torch.Tensor) -> bool:
-    del x
-    return gradient.dim() <= 4
+def _fit(
+    x: torch.Tensor, kernel: list[int], stride: list[int], padding: list[int], ceil_mode: bool
+) -> bool:
+    """Whether there are windows in every dim, and none reaches further out than half of it."""
+    spatial = len(kernel)
+    sizes, steps, before = x.shape[-spatial:], _spread(stride, spatial), _spread(padding, spatial)
+    return x.dim() > spatial and all(
+        steps[d] > 0
+        and 0 <= 2 * before[d] <= kernel[d]
+        and _windows(sizes[d], kernel[d], steps[d], before[d], ceil_mode) > 0
+        for d in range(spatial)
+    )
 
 
 def _batched(x: torch.Tensor, tables: list[Table]) -> torch.Tensor:
@@ -125,10 +147,7 @@ def _fixed_table(
         torch.nn.AvgPool2d: a window may end behind the padding only in ceil mode, starts inside
         the input or its left padding, and counts no place behind the right padding.
     """
-    room = size + 2 * padding - kernel
-    count = (math.ceil(room / stride) if ceil_mode else room // stride) + 1
-    if ceil_mode and (count - 1) * stride >= size + padding:
-        count -= 1
+    count = _windows(size, kernel, stride, padding, ceil_mode)
     matrix = np.zeros((count, size))
     for out in range(count):
         begin = out * stride - padding
@@ -141,6 +160,14 @@ def _fixed_table(
             length = end - begin
         matrix[out, begin:end] = 1.0 / length
     return Table.from_dense(matrix)
+
+
+def _windows(size: int, kernel: int, stride: int, padding: int, ceil_mode: bool) -> int:
+    """How many along one dim."""
+    room = size + 2 * padding - kernel
+    count = (math.ceil(room / stride) if ceil_mode else room // stride) + 1
+    starts_outside = (count - 1) * stride >= size + padding
+    return count - 1 if ceil_mode and starts_outside else count
 
 
 def _adaptive(x: torch.Tensor, output_size: list[int]) -> list[Table]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from tiny_agent_trainer.exact import draws
+from tiny_agent_trainer.exact.table import launch
 from tiny_agent_trainer.exact.table.registry import implements
 
 aten = torch.ops.aten
@@ -81,5 +82,4 @@ def _uniform(shape: torch.Size) -> torch.Tensor:
 
 def _require_default(generator: Any) -> None:
     if generator is not None:
-        message = "a random operation with a generator of its own"
-        raise ValueError(message)
+        raise launch.refused("a random operation with a generator of its own")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tiny_agent_trainer.exact.table import shapes
 from tiny_agent_trainer.exact.table.registry import implements
 
 aten = torch.ops.aten
@@ -34,6 +35,8 @@ def arange_by(
     if all(isinstance(value, int) for value in (start, end, step)):
         whole = aten.arange.start_step(start, end, step, **options)
         return whole if dtype is None else whole.to(dtype)
+    if step == 0 or (end - start) / step < 0:
+        shapes.refuse(aten.arange.start_step, start, end, step)
     count = math.ceil((end - start) / step)
     values = start + step * np.arange(count, dtype=np.float64)
     return torch.from_numpy(values).to(dtype or torch.float32)
@@ -45,6 +48,8 @@ def linspace(
 ) -> torch.Tensor:
     """Both ends included."""
     del options
+    if steps < 0:
+        shapes.refuse(aten.linspace.default, start, end, steps)
     step = (end - start) / (steps - 1) if steps > 1 else 0.0
     values = start + step * np.arange(steps, dtype=np.float64)
     values[steps - 1 :] = end if steps > 1 else start

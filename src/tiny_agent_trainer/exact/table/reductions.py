@@ -7,6 +7,7 @@ import torch
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.exact import grids, sums
+from tiny_agent_trainer.exact.table import shapes
 from tiny_agent_trainer.exact.table.elementwise import sqrt
 from tiny_agent_trainer.exact.table.registry import implements, runs_natively
 
@@ -40,11 +41,13 @@ def total(x: torch.Tensor, dims: list[int], *, keepdim: bool) -> torch.Tensor:
             found=str(x.dtype),
             remedy="convert to float32 before the sum",
         )
-    chosen = sorted({dim % max(x.dim(), 1) for dim in dims}) if dims else list(range(x.dim()))
+    chosen = shapes.dims_of(dims, x.dim())
     kept = [dim for dim in range(x.dim()) if dim not in chosen]
     shape = [1 if dim in chosen else x.shape[dim] for dim in range(x.dim())]
     if not keepdim:
         shape = [x.shape[dim] for dim in kept]
+    if not x.numel():
+        return torch.zeros(shape)
     if not kept:
         return torch.full(shape, float(sums.total(grids.as_float32(_in_order(x)))))
     before = [dim for dim in kept if dim < chosen[0]]
@@ -94,6 +97,8 @@ def mean_dims(
     dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     """The sum divided by the count."""
+    if dtype is None and not x.is_floating_point():
+        shapes.refuse(aten.mean.dim, x, dims, keepdim)
     added = sum_dims(x, dims, keepdim, dtype=dtype)
     count = x.numel() // added.numel() if added.numel() else 0
     return added / count
@@ -135,9 +140,9 @@ def vector_norm(
     """The norm of order 1, 2 or infinity; squares are rounded before they are added.
 
     Raises:
-        UnsupportedOperationError: Another order.
+        UnsupportedOperationError: Another order, or values that are not float32.
     """
-    del dtype
+    x = x if dtype is None else x.to(dtype)
     if ord == 1:
         return total(x.abs(), dims or [], keepdim=keepdim)
     if ord == math.inf:

@@ -16,7 +16,7 @@ import torch
 from tiny_agent_trainer.exact import grids, threads
 from tiny_agent_trainer.exact.contractions import blocks
 from tiny_agent_trainer.exact.kernels import scan, softmax
-from tiny_agent_trainer.exact.table import launch
+from tiny_agent_trainer.exact.table import launch, shapes
 from tiny_agent_trainer.exact.table.registry import implements
 
 aten = torch.ops.aten
@@ -48,7 +48,7 @@ class Arrangement:
     @classmethod
     def of(cls, x: torch.Tensor, dim: int) -> "Arrangement":
         """The arrangement that is fast for a tensor."""
-        dim %= max(x.dim(), 1)
+        dim = shapes.dim_of(dim, x.dim())
         x = x if x.dim() else x.view(1)
         classes, inner = x.shape[dim], math.prod(x.shape[dim + 1 :])
         others = [other for other in range(x.dim()) if other != dim]
@@ -123,10 +123,12 @@ def logsumexp(x: torch.Tensor, dims: list[int], keepdim: bool = False) -> torch.
         NotFiniteError: NaN, infinity, or nothing but -infinity.
     """
     launch.require_float32(x)
-    chosen = sorted(dim % x.dim() for dim in dims)
-    kept = [dim for dim in range(x.dim()) if dim not in chosen]
-    x_RC = x.permute(*kept, *chosen).reshape(math.prod(x.shape[dim] for dim in kept), -1)
-    _require_classes(x_RC.shape[1])
+    values = x if x.dim() else x.view(1)
+    chosen = shapes.dims_of(dims, values.dim())
+    kept = [dim for dim in range(values.dim()) if dim not in chosen]
+    rows, classes = (math.prod(values.shape[dim] for dim in dims) for dims in (kept, chosen))
+    _require_classes(classes)
+    x_RC = values.permute(*kept, *chosen).reshape(rows, classes)
     array = grids.as_array(x_RC.contiguous())
     out_R, defined_R = np.empty(len(array), np.float32), np.ones(len(array), np.bool_)
     bits = array.view(np.int32)
