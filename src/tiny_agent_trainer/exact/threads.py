@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The team of threads that kernels run on; its size is an observation, never part of a result."""
 
+import atexit
 import os
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,13 @@ def _begin_anew() -> None:
     _current = team.Team(_current.threads)
 
 
+def _end() -> None:
+    """No thread may wait in compiled code when that is removed at the end of the process."""
+    _current.close()
+
+
 os.register_at_fork(after_in_child=_begin_anew)
+atexit.register(_end)
 
 
 def set_threads(threads: int) -> None:

@@ -42,14 +42,17 @@ class Team:
         self.threads = threads
         self._state = np.zeros(launching.STATE, np.int64)
         self._errands: list[queue.SimpleQueue[_Errand]] = []
+        self._helpers: list[threading.Thread] = []
         patience = _PATIENCE if threads <= len(os.sched_getaffinity(0)) else 0
         for number in range(threads - 1):
             errands: queue.SimpleQueue[_Errand] = queue.SimpleQueue()
             self._errands.append(errands)
-            threading.Thread(
+            helper = threading.Thread(
                 target=_attend, args=(self._state, errands, patience),
                 name=f"exact-{number + 1}", daemon=True,
-            ).start()  # fmt: skip
+            )  # fmt: skip
+            helper.start()
+            self._helpers.append(helper)
 
     def run(self, kernel: Callable[..., None], count: int, *arguments: Any) -> None:
         """Call `kernel(start, stop, *arguments)` on parts of `range(count)`, all at once.
@@ -97,10 +100,12 @@ class Team:
                 raise failure
 
     def close(self) -> None:
-        """Let the other threads end."""
+        """Let the other threads end, and wait for it."""
         for errands in self._errands:
             errands.put(None)
         launching.call_out(self._state)
+        for helper in self._helpers:
+            helper.join()
 
     def _launch(self, kernel: Callable[..., None], *arguments: Any) -> None:
         if self.threads == 1:
