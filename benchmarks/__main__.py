@@ -8,6 +8,7 @@ BENCHMARKS = (
     "archive_vs_tar",
     "training_overhead",
     "exact_vs_float32",
+    "shard_memory",
     "data_path",
 )
 

@@ -5,8 +5,9 @@ Prints a line per case: NAME exact S s float32 S s ratio R (medians of alternati
 is the median of the pairs' ratios). Seconds are those of one step: forward, backward, Adam. The
 peer is eager PyTorch with its default settings and torch.optim.Adam.
 
-`--limits` repeats this with oneDNN and our kernels limited to older instruction sets, where this
-machine has newer ones; `--memory` compares peaks, `--profile` shows where the time goes.
+`--limits` repeats this with oneDNN and our kernels limited to older instruction sets, says what
+both used, and names the limits that this machine is below. `--memory` compares peaks, `--profile`
+shows where the time goes.
 
 Usage: python -m benchmarks.exact_vs_float32 [--only NAME] [--pairs N]
     [--limits | --profile | --memory]
@@ -17,6 +18,7 @@ import cProfile
 import dataclasses
 import os
 import pstats
+import re
 import resource
 import statistics
 import subprocess
@@ -33,6 +35,7 @@ from torch.nn import functional
 from tiny_agent_trainer import randomness
 from tiny_agent_trainer.config import trainer_config
 from tiny_agent_trainer.config.optimizers import AdamOptions
+from tiny_agent_trainer.exact.kernels import instruction_sets
 from tiny_agent_trainer.model import build, drawing, initial, shape
 from tiny_agent_trainer.training import group
 from tiny_agent_trainer.training.exact_arithmetic import ExactArithmetic
@@ -178,15 +181,33 @@ def memory(name: str) -> None:
 def limited(name: str, pairs: int) -> None:
     """Print the case once for each instruction set that this machine has."""
     present = llvmlite.binding.get_host_cpu_features()
+    command = [sys.executable, "-m", "benchmarks.exact_vs_float32", "--only", name]
     for limit, variables in LIMITS.items():
         wanted = variables["NUMBA_CPU_FEATURES"].replace("+", "").split(",")
-        if all(present.get(feature) for feature in wanted):
-            command = [sys.executable, "-m", "benchmarks.exact_vs_float32", "--only", name]
-            environment = os.environ | variables | {"ONEDNN_MAX_CPU_ISA": limit}
-            line = subprocess.check_output(
-                [*command, "--pairs", str(pairs)], env=environment, text=True
-            )
-            print(f"{limit} {line}", end="", flush=True)
+        lacking = [feature for feature in wanted if not present.get(feature)]
+        if lacking:
+            print(f"{limit} {name} not measured: this CPU lacks {', '.join(lacking)}", flush=True)
+            continue
+        environment = os.environ | variables | {"ONEDNN_MAX_CPU_ISA": limit}
+        verbose = environment | {"ONEDNN_VERBOSE": "1"}
+        told = subprocess.check_output([*command, "--emitted"], env=verbose, text=True)
+        line = subprocess.check_output(
+            [*command, "--pairs", str(pairs)], env=environment, text=True
+        )
+        print(f"{limit} {line.rstrip()} ({_emitted_of(told)})", flush=True)
+
+
+def emitted() -> None:
+    """Have oneDNN say what it is limited to, and print what kernels are compiled for."""
+    functional.conv2d(torch.ones(8, 64, 32, 32), torch.ones(64, 64, 3, 3))
+    print(f"kernels:{instruction_sets.current().name}")
+
+
+def _emitted_of(told: str) -> str:
+    """Both, of the lines of a process."""
+    isa = re.search(r"cpu,isa:(.+)", told)
+    kernels = re.search(r"kernels:(.+)", told)
+    return f"oneDNN {isa[1] if isa else 'silent'}, kernels {kernels[1] if kernels else 'silent'}"
 
 
 def peak(name: str, side: str) -> None:
@@ -205,10 +226,13 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--limits", action="store_true")
+    parser.add_argument("--emitted", action="store_true")
     parser.add_argument("--peak", choices=("exact", "float32", "none"))
     chosen = parser.parse_args()
     for name in [chosen.only] if chosen.only else CASES:
-        if chosen.peak:
+        if chosen.emitted:
+            emitted()
+        elif chosen.peak:
             peak(name, chosen.peak)
         elif chosen.profile:
             profile(name)

@@ -97,19 +97,14 @@ def shard_shifts(largest: npt.NDArray[np.int32], shards: int, what: str) -> npt.
     return (bits - grids.exponents(largest, grids.SUM_FLOOR, what)).astype(np.int32)
 
 
-def add_on_grids(
-    vectors: list[npt.NDArray[np.float32]],
-    spans: list[slice],
-    shifts: npt.NDArray[np.int32],
-    length: int,
+def add_on_grid(
+    vectors: list[npt.NDArray[np.float32]], span: slice, shift: np.int32
 ) -> npt.NDArray[np.int64]:
-    """The element-wise sum of vectors of a length, each span on its grid."""
-    totals = np.zeros(length, np.int64)
+    """The element-wise sum of one span of all vectors, on its grid."""
+    totals = np.zeros(span.stop - span.start, np.int64)
+    scale = float(grids.powers(shift))
     for vector in vectors:
-        for span, shift in zip(spans, shifts, strict=True):
-            scale = float(grids.powers(shift))
-            count = span.stop - span.start
-            threads.run(sums.add_to_grid, count, vector[span], scale, totals[span])
+        threads.run(sums.add_to_grid, len(totals), vector[span], scale, totals)
     return totals
 
 

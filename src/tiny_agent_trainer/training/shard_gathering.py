@@ -9,7 +9,7 @@ every worker and used in the order of the shards.
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from tiny_agent_trainer.exact import grids, running_statistics, sums
 from tiny_agent_trainer.training import arithmetic
 from tiny_agent_trainer.training.flat import FlatParameters
 from tiny_agent_trainer.training.group import AbstractGroup
+
+_AT_ONCE: Final = 1 << 18
+"""Values whose integers are in memory at once: few, as the gradients of all shards are, too."""
 
 
 @final
@@ -45,7 +48,8 @@ class ShardGathering(arithmetic.AbstractGathering):
         self.own_shards = group.own_shards(shards)
         self._losses: dict[int, float] = {}
         self._gradients: list[torch.Tensor] = []
-        self._updates: dict[int, list[running_statistics.Update]] = {}
+        self._rows: dict[int, npt.NDArray[np.float32]] = {}
+        self._updates: list[running_statistics.Update] = []
         if shards > 1:
             _require_common_momentum(network)
         self._watched = _float_buffers(network) if shards > 1 else []
@@ -61,7 +65,9 @@ class ShardGathering(arithmetic.AbstractGathering):
             self._flat.gradients.zero_()
         with running_statistics.gathered() as updates:
             yield lambda loss: self._losses.__setitem__(number, loss)
-        self._updates[number] = updates
+        self._rows[number] = _row(self._losses[number], updates)
+        # What a shard allocated is free again: kept among its values, it would let memory grow.
+        self._updates = [update.with_observed(update.running) for update in updates]
         for name, buffer, version in self._watched:
             if buffer._version != version:
                 raise _undivided(f"the buffer {name}, which the forward pass writes")
@@ -87,10 +93,14 @@ class ShardGathering(arithmetic.AbstractGathering):
         spans = list(self._flat.spans())
         largest = sums.largest_of_spans(own, spans, "the gradients")
         shifts = sums.shard_shifts(self._group.maximum(largest), self._count, "the gradients")
-        totals = self._group.add(sums.add_on_grids(own, spans, shifts, self._flat.length))
         target = grids.as_array(self._flat.gradients)
-        for span, shift in zip(spans, shifts, strict=True):
-            target[span] = sums.rounded(totals[span], shift)
+        for piece in _pieces(spans, shifts):
+            added = [sums.add_on_grid(own, span, shift) for span, shift in piece]
+            totals, start = self._group.add(np.concatenate(added)), 0
+            for span, shift in piece:
+                stop = start + span.stop - span.start
+                target[span] = sums.rounded(totals[start:stop], shift)
+                start = stop
 
     def _share_only_gradient(self) -> None:
         """Bring the bits of the leader's gradient to all."""
@@ -99,28 +109,20 @@ class ShardGathering(arithmetic.AbstractGathering):
 
     def _exchange_rows(self) -> npt.NDArray[np.float32]:
         """One row per shard: its loss, then its batch statistics in the order of the modules."""
-        widths = {
-            1 + sum(update.observed.numel() for update in updates)
-            for updates in self._updates.values()
-        }
         if self._group.size == 1:
-            return np.stack([self._row(number) for number in range(self._count)])
-        width = int(self._group.maximum(np.array([max(widths, default=0)], np.int32))[0])
+            return np.stack([self._rows[number] for number in range(self._count)])
+        widest = max((len(row) for row in self._rows.values()), default=0)
+        width = int(self._group.maximum(np.array([widest], np.int32))[0])
         bits = np.zeros((self._count, width), np.int64)
-        for number in self._updates:
-            bits[number] = self._row(number).view(np.int32)
+        for number, row in self._rows.items():
+            bits[number] = row.view(np.int32)
         added: Any = self._group.add(bits.reshape(-1)).astype(np.int32).view(np.float32)
         return added.reshape(self._count, width)  # type: ignore[no-any-return]
 
-    def _row(self, number: int) -> npt.NDArray[np.float32]:
-        observed = [grids.as_array(u.observed).reshape(-1) for u in self._updates[number]]
-        return np.concatenate([np.array([self._losses[number]], np.float32), *observed])
-
     def _apply_statistics(self, rows: npt.NDArray[np.float32]) -> None:
-        template = next(iter(self._updates.values()))
         for row in rows:
             start = 1
-            for update in template:
+            for update in self._updates:
                 size = update.observed.numel()
                 observed = torch.from_numpy(row[start : start + size]).view(update.observed.shape)
                 update.with_observed(observed).apply()
@@ -131,6 +133,30 @@ class ShardGathering(arithmetic.AbstractGathering):
         own = len(self.own_shards)
         for counter, before in self._counters:
             counter.copy_(before + (counter - before) // own * self._count)
+
+
+def _row(loss: float, updates: list[running_statistics.Update]) -> npt.NDArray[np.float32]:
+    observed = [grids.as_array(update.observed).reshape(-1) for update in updates]
+    return np.concatenate([np.array([loss], np.float32), *observed])
+
+
+def _pieces(
+    spans: list[slice], shifts: npt.NDArray[np.int32]
+) -> Iterator[list[tuple[slice, np.int32]]]:
+    """Parts of spans with their grids, as many at a time as are added at once."""
+    piece: list[tuple[slice, np.int32]] = []
+    room = _AT_ONCE
+    for span, shift in zip(spans, shifts, strict=True):
+        start = span.start
+        while start < span.stop:
+            stop = min(span.stop, start + room)
+            piece.append((slice(start, stop), shift))
+            room, start = room - (stop - start), stop
+            if not room:
+                yield piece
+                piece, room = [], _AT_ONCE
+    if piece:
+        yield piece
 
 
 def _float_buffers(network: nn.Module) -> list[tuple[str, torch.Tensor, int]]:

@@ -80,9 +80,15 @@ def compute_gradients(parts: StepParts, batch: Batch, weight: float, number: int
         parts.arithmetic.seed_network(parts.engine.base_seed, number - 1, shard)
         place = slice(shard * size, (shard + 1) * size)
         with gathering.shard(shard) as took:
-            logits = parts.network(inputs[place])
-            losses = parts.loss.per_sample(logits, labels[place])
-            loss = parts.arithmetic.total(losses) / weight
-            loss.backward()  # type: ignore[no-untyped-call]
-            took(float(loss.detach()))
+            took(_add_gradient(parts, inputs[place], labels[place], weight))
     return gathering.finish()
+
+
+def _add_gradient(
+    parts: StepParts, inputs: torch.Tensor, labels: torch.Tensor, weight: float
+) -> float:
+    """The loss of a shard; nothing of its graph is left when the next one begins."""
+    losses = parts.loss.per_sample(parts.network(inputs), labels)
+    loss = parts.arithmetic.total(losses) / weight
+    loss.backward()  # type: ignore[no-untyped-call]
+    return float(loss.detach())
