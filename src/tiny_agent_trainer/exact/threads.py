@@ -4,9 +4,15 @@
 import atexit
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from tiny_agent_trainer.exact.kernels import team
+
+_SMALL: Final = 1 << 13
+"""Values that a thread has read before another can help; where processes outnumber the cores, one
+that comes in may moreover be kept from going on."""
 
 _current = team.Team(1)
 
@@ -40,8 +46,14 @@ def get_threads() -> int:
 
 
 def run(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
-    """Call `kernel(start, stop, *arguments)` on parts of `range(count)`, all at once."""
-    _current.run(kernel, count, *arguments)
+    """Call `kernel(start, stop, *arguments)` on parts of `range(count)`, all at once.
+
+    Where no argument is large the calling thread does it alone.
+    """
+    if _are_small(arguments):
+        kernel(0, count, *arguments)
+    else:
+        _current.run(kernel, count, *arguments)
 
 
 def share(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
@@ -50,10 +62,21 @@ def share(kernel: Callable[..., None], count: int, *arguments: Any) -> None:
 
 
 def together(kernel: Callable[..., None], phases: int, *arguments: Any) -> None:
-    """Call `kernel(progress, *arguments)` on all threads, which do its phases together."""
-    _current.together(kernel, phases, *arguments)
+    """Call `kernel(progress, *arguments)` on all threads, which do its phases together.
+
+    Where no argument is large the calling thread does it alone.
+    """
+    if _are_small(arguments):
+        kernel(np.zeros((phases, 2), np.int64), *arguments)
+    else:
+        _current.together(kernel, phases, *arguments)
 
 
 def visit(function: Callable[[int], None]) -> None:
     """Call `function(number)` once on each thread."""
     _current.visit(function)
+
+
+def _are_small(arguments: tuple[Any, ...]) -> bool:
+    sizes = [argument.size for argument in arguments if isinstance(argument, np.ndarray)]
+    return bool(sizes) and max(sizes) <= _SMALL

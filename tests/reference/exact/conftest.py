@@ -16,6 +16,7 @@ def engine(request):
 @pytest.fixture(autouse=True)
 def one_team(monkeypatch):
     """Small arrays are divided among threads too, so that a few values prove something."""
+    monkeypatch.setattr(threads, "_SMALL", -1)
     monkeypatch.setattr(launch, "_ALONE", -1)
     monkeypatch.setattr(copies, "_ALONE", -1)
     yield
