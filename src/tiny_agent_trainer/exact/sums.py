@@ -22,13 +22,11 @@ def of_rows(x_RC: npt.NDArray[np.float32], what: str) -> npt.NDArray[np.float32]
     Raises:
         NotFiniteError: A row holds NaN or infinity.
     """
-    rows, columns = x_RC.shape
+    rows = len(x_RC)
     totals_R = np.zeros(rows, np.int64)
     if not x_RC.size:
         return totals_R.astype(np.float32)
-    largest_R = np.zeros(rows, np.int32)
-    threads.run(scan.largest_of_rows, rows, x_RC.view(np.int32), largest_R)
-    shift_R = grids.sum_bits(columns) - grids.exponents(largest_R, grids.SUM_FLOOR, what)
+    shift_R = _shifts_of_rows(x_RC, what)
     threads.run(sums.sum_rows, rows, x_RC, grids.powers(shift_R), totals_R)
     return rounded(totals_R, shift_R)
 
@@ -39,12 +37,20 @@ def running(x_RC: npt.NDArray[np.float32], what: str) -> npt.NDArray[np.float32]
     Raises:
         NotFiniteError: A row holds NaN or infinity.
     """
+    shift_R = _shifts_of_rows(x_RC, what)
+    terms_RC = np.rint(x_RC * grids.powers(shift_R)[:, None]).astype(np.int64)
+    return rounded(np.cumsum(terms_RC, axis=1), shift_R[:, None])
+
+
+def _shifts_of_rows(x_RC: npt.NDArray[np.float32], what: str) -> npt.NDArray[np.int32]:
+    """For each row the power of two that brings its values to the grid of their sum."""
     rows, columns = x_RC.shape
     largest_R = np.zeros(rows, np.int32)
     threads.run(scan.largest_of_rows, rows, x_RC.view(np.int32), largest_R)
-    shift_R = grids.sum_bits(columns) - grids.exponents(largest_R, grids.SUM_FLOOR, what)
-    terms_RC = np.rint(x_RC * grids.powers(shift_R)[:, None]).astype(np.int64)
-    return rounded(np.cumsum(terms_RC, axis=1), shift_R[:, None])
+    shift_R: npt.NDArray[np.int32] = grids.sum_bits(columns) - grids.exponents(
+        largest_R, grids.SUM_FLOOR, what
+    )
+    return shift_R
 
 
 def of_columns(x_BRC: npt.NDArray[np.float32], what: str) -> npt.NDArray[np.float32]:
