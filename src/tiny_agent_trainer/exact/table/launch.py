@@ -86,7 +86,7 @@ def narrow_in_place(
 
 def narrow_into(function: Function, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """`narrow` of two tensors that `are_alike`, into the first."""
-    run(maps.kernel_into(function), x.numel(), memory(x), memory(other), (), work=x.numel())
+    threads.run(maps.kernel_into(function), x.numel(), memory(x), memory(other), ())
     return x
 
 
@@ -149,21 +149,6 @@ def memory(x: torch.Tensor) -> npt.NDArray[Any]:
     return grids.as_array(x.as_strided((x.numel(),), (1,)))
 
 
-def run(kernel: Callable[..., None], count: int, *arguments: Any, work: int) -> None:
-    """Apply a kernel to `range(count)`, on one thread where others would come too late.
-
-    Args:
-        kernel: Takes start, stop and the arguments.
-        count: Of its tasks.
-        arguments: Its further arguments.
-        work: Elements that all tasks have together.
-    """
-    if work <= _ALONE:
-        kernel(0, count, *arguments)
-    else:
-        threads.run(kernel, count, *arguments)
-
-
 def _precision(dtype: torch.dtype) -> type[Any]:
     if dtype not in _PRECISIONS:
         raise refused(f"a tensor of {dtype}")
@@ -181,7 +166,7 @@ def _apply(
     out = torch.empty_like(_of_whole_shape(operands), dtype=dtype)
     arrays = [memory(dense_like(operand, out)) for operand in operands]
     kernel = maps.kernel_of(function, len(operands), is_wide=is_wide)
-    run(kernel, out.numel(), *arrays, memory(out), parameters, work=out.numel())
+    threads.run(kernel, out.numel(), *arrays, memory(out), parameters)
     return out
 
 
@@ -200,5 +185,5 @@ def _apply_in_place(
 ) -> torch.Tensor:
     dense = dense_like(x, torch.empty_like(x))
     kernel = maps.kernel_of(function, 0, is_wide=is_wide)
-    run(kernel, x.numel(), memory(dense), parameters, work=x.numel())
+    threads.run(kernel, x.numel(), memory(dense), parameters)
     return x if dense is x else x.copy_(dense)

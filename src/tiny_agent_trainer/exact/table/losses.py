@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tiny_agent_trainer.exact import grids
+from tiny_agent_trainer.exact import grids, threads
 from tiny_agent_trainer.exact.kernels import formulas, likelihood
 from tiny_agent_trainer.exact.table import launch, reductions, shapes
 from tiny_agent_trainer.exact.table.registry import implements
@@ -44,9 +44,9 @@ def nll_loss_forward(
         shapes.refuse(native.default, x, target, weight, reduction, ignore_index)
     losses, weights = torch.empty(target.shape), torch.empty(target.shape)
     fault = np.zeros(2, np.int64)
-    launch.run(
+    threads.run(
         likelihood.pick, target.numel(), *_arrays(x, target), _weights(x, weight), ignore_index,
-        _by_place(losses), _by_place(weights), fault, work=target.numel(),
+        _by_place(losses), _by_place(weights), fault,
     )  # fmt: skip
     if fault[0]:
         message = f"target {fault[1]} is out of bounds for {x.shape[_class_dim(x)]} classes"
@@ -73,9 +73,9 @@ def nll_loss_backward(
     out = torch.empty_like(x) if is_like_x else torch.empty(x.shape)
     divisor = np.float32(total_weight.item() if reduction == MEAN else 1.0)
     array, targets = _arrays(out, target)
-    launch.run(
+    threads.run(
         likelihood.spread, target.numel(), _by_place(gradient.expand(target.shape)), targets,
-        _weights(x, weight), ignore_index, divisor, array, work=x.numel(),
+        _weights(x, weight), ignore_index, divisor, array,
     )  # fmt: skip
     return out
 

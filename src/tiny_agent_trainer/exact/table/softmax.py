@@ -133,7 +133,7 @@ def logsumexp(x: torch.Tensor, dims: list[int], keepdim: bool = False) -> torch.
     out_R, defined_R = np.empty(len(array), np.float32), np.ones(len(array), np.bool_)
     bits = array.view(np.int32)
     kernel = softmax.log_sum_exp_rows
-    launch.run(kernel, len(array), array, bits, out_R, defined_R, work=array.size)
+    threads.run(kernel, len(array), array, bits, out_R, defined_R)
     _require_defined(defined_R)
     shape = [1 if dim in chosen else x.shape[dim] for dim in range(x.dim())]
     return torch.from_numpy(out_R).view(shape if keepdim else [x.shape[dim] for dim in kept])
@@ -150,7 +150,7 @@ def _forward(x: torch.Tensor, dim: int, *, is_log: bool) -> torch.Tensor:
     arrays = [_rows(x_BCI), _rows(x_BCI).view(np.int32), is_log, _rows(out_BCI)]
     defined = np.empty(_tasks(x_BCI), np.bool_)
     kernel = softmax.forward_rows if x_BCI.shape[2] == 1 else softmax.forward_columns
-    launch.run(kernel, len(defined), *arrays, defined, work=x.numel())
+    threads.run(kernel, len(defined), *arrays, defined)
     _require_defined(defined)
     return arrangement.restore(out_BCI, x)
 
@@ -166,7 +166,7 @@ def _backward(
     out_BCI = torch.empty_like(y_BCI)
     kernel = softmax.backward_rows if g_BCI.shape[2] == 1 else softmax.backward_columns
     arrays = [_rows(g_BCI), _rows(y_BCI), _scales(g_BCI), is_log, _rows(out_BCI)]
-    launch.run(kernel, _tasks(g_BCI), *arrays, work=result.numel())
+    threads.run(kernel, _tasks(g_BCI), *arrays)
     return arrangement.restore(out_BCI, result)
 
 
