@@ -53,6 +53,11 @@ def exponents(
     return np.maximum((largest >> 23) - 126, floor).astype(np.int32)
 
 
+def largest_lost(exponents: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Bits of the largest float32 that the grid of an operand rounds to zero: half its unit."""
+    return ((exponents - CONTRACTION_BITS + 127) << 23).astype(np.int32)
+
+
 def sum_bits(count: int, most: int = SUM_BITS) -> int:
     """Bits of each of `count` terms, so that their sum stays below 2^62. Equation (3)."""
     return min(most, 62 - count.bit_length())

@@ -41,11 +41,13 @@ class Logbook:
         self._told.said(text)
 
     def stepped(self, news: observer.StepNews) -> None:
-        """Count images and pass on."""
+        """Count images, write down what became zero, and pass on."""
         moment = self._now.elapsed_s()
         self._training_s += moment - self._last_s
         self._last_s = moment
         self._num_images += news.num_images
+        if news.underflow:
+            self._write(describe_underflow(news))
         self._told.stepped(news)
 
     def ended_epoch(self, news: observer.EpochNews) -> None:
@@ -91,6 +93,15 @@ class Logbook:
     def _write(self, text: str) -> None:
         if self._is_open:
             self._file.append(f"{clock.iso(self._now.now_utc())} {text}\n".encode())
+
+
+def describe_underflow(news: observer.StepNews) -> str:
+    """Which part of the operands of a step became zero on their grids, in one line."""
+    shares = [
+        f"{lost / values:.2%} of {operand}s ({lost} of {values})"
+        for operand, (lost, values) in sorted(news.underflow.items())
+    ]
+    return f"step {news.step}  rounded to zero by grids: {', '.join(shares)}"
 
 
 def describe_epoch(news: observer.EpochNews) -> str:

@@ -2,6 +2,7 @@
 """Who is told how an experiment is going, while it is going; nothing depends on it."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Protocol
 
 from tiny_agent_trainer.reports.validation_report import ValidationReport
@@ -9,7 +10,10 @@ from tiny_agent_trainer.reports.validation_report import ValidationReport
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StepNews:
-    """A step was made: step of steps, epoch of epochs, its loss and the images in it."""
+    """A step was made: step of steps, epoch of epochs, its loss and the images in it.
+
+    `underflow` is what `witness.StepEvent` says.
+    """
 
     step: int
     steps: int
@@ -17,6 +21,7 @@ class StepNews:
     epochs: int
     loss: float
     num_images: int
+    underflow: Mapping[str, tuple[int, int]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

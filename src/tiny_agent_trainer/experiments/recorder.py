@@ -94,6 +94,7 @@ class LedgerWitness:
                 epochs=self._scale.epochs,
                 loss=event.loss,
                 num_images=len(event.samples),
+                underflow=event.underflow,
             )
         )
 

@@ -7,7 +7,7 @@ own by name. Whoever brings another arithmetic implements these classes and noth
 
 import abc
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -17,6 +17,10 @@ from tiny_agent_trainer.training.optimizers.optimizer import AbstractOptimizer
 
 Took = Callable[[float], None]
 """Told the loss of a shard, once its backward pass is over."""
+
+
+Underflow = Mapping[str, tuple[int, int]]
+"""Of each kind of operand: values that its grids rounded to zero, and values."""
 
 
 class AbstractGathering(abc.ABC):
@@ -64,6 +68,10 @@ class AbstractArithmetic(abc.ABC):
         self, optimizer: AbstractOptimizer, flat: FlatParameters, rate: float, count: int
     ) -> None:
         """Change the parameters by one step; their gradients are used up."""
+
+    def counting_underflow(self) -> contextlib.AbstractContextManager[Underflow]:
+        """Count inside, where operands have grids; no result depends on it."""
+        return contextlib.nullcontext({})
 
     @abc.abstractmethod
     def norm(self, values: torch.Tensor) -> float:

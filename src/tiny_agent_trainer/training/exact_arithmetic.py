@@ -88,6 +88,10 @@ class ExactArithmetic(arithmetic.AbstractArithmetic):
             *(grids.as_float32(vector) for vector in vectors),
         )  # fmt: skip
 
+    def counting_underflow(self) -> contextlib.AbstractContextManager[arithmetic.Underflow]:
+        """Of the operands of contractions."""
+        return current.counting_underflow()
+
     def norm(self, values: torch.Tensor) -> float:
         """The root of the exact sum of squares."""
         return sums.norm(grids.as_array(values), "the gradients")

@@ -6,11 +6,12 @@ batch-norm statistics and its gradient are computed for it alone; the step's los
 all shards divided by the whole step's weight.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,15 @@ from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.validator import ValidatorSection
 from tiny_agent_trainer.reports.validation_report import ValidationReport
 from tiny_agent_trainer.training import checkpoint, guard, loading, step, witness
+from tiny_agent_trainer.training.arithmetic import Underflow
 from tiny_agent_trainer.training.group import AbstractGroup, StepOrder
 from tiny_agent_trainer.training.schedules.schedule import AbstractSchedule
 from tiny_agent_trainer.training.store import CheckpointStore
 
 Outcome = Literal["completed", "stopped_early", "interrupted"]
+
+COUNTED_EVERY: Final = 100
+"""Steps from one whose underflow is counted, which takes half as long again, to the next."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +111,8 @@ class Trainer:
         order = StepOrder(epoch=epoch, number=position.step + 1, rate=rate, chosen=chosen)
         parts.group.announce(order)
         batch = self._loader.training_batch(epoch, chosen)
-        result = step.carry_out(parts.steps, order, batch)
+        with self._counting_underflow() as underflow:
+            result = step.carry_out(parts.steps, order, batch)
         position.step += 1
         position.step_in_epoch += 1
         position.epoch_losses.append((result.loss, result.weight))
@@ -119,8 +125,15 @@ class Trainer:
                 gradient_norm=result.gradient_norm,
                 learning_rate=rate,
                 samples=chosen,
+                underflow=underflow,
             )
         )
+
+    def _counting_underflow(self) -> contextlib.AbstractContextManager[Underflow]:
+        """On the first step and every hundredth after it."""
+        if self.position.step % COUNTED_EVERY:
+            return contextlib.nullcontext({})
+        return self._parts.steps.arithmetic.counting_underflow()
 
     def _end_epoch(self, epoch: int) -> None:
         parts, position = self._parts, self.position

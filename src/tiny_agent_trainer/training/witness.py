@@ -22,6 +22,8 @@ class StepEvent:
         gradient_norm: Before clipping.
         learning_rate: As used.
         samples: Ordinals of the batch, in order.
+        underflow: Of each kind of operand: values that their grids rounded to zero, and values; an
+            observation of some steps in exact arithmetic.
     """
 
     step: int
@@ -30,6 +32,7 @@ class StepEvent:
     gradient_norm: float
     learning_rate: float
     samples: npt.NDArray[np.int64]
+    underflow: Mapping[str, tuple[int, int]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

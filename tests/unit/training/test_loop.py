@@ -12,6 +12,7 @@ import torch
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.tokenizer import tokenization
+from tiny_agent_trainer.training import loop
 from tiny_agent_trainer.training.losses.loss import AbstractLoss
 
 MLP = '[model]\nname = "mlp"\nhidden = [8]\nactivation = "tanh"\n'
@@ -381,3 +382,33 @@ class TestGuard:
         training = make_training(text, loss=BrokenLoss(fault))
         self.refused(training)
         assert training.parts.store.read_last().position.step == 4
+
+
+class TestUnderflow:
+    """What grids round to zero is observed at some steps, and changes none."""
+
+    def run(self, make_training, monkeypatch, every, arithmetic):
+        monkeypatch.setattr(loop, "COUNTED_EVERY", every)
+        training = make_training(engine(**arithmetic) + CNN, folder=f"every-{every}")
+        training.trainer.run()
+        return training
+
+    def test_a_count_changes_no_checkpoint(self, make_training, monkeypatch):
+        often = self.run(make_training, monkeypatch, 1, EXACT)
+        rarely = self.run(make_training, monkeypatch, 3, EXACT)
+        assert [bool(event.underflow) for event in often.witness.steps] == [True] * len(
+            often.witness.steps
+        )
+        counted = [event.step for event in rarely.witness.steps if event.underflow]
+        assert counted == list(range(1, len(rarely.witness.steps) + 1, 3))
+        assert often.files() == rarely.files()
+
+    def test_every_kind_of_operand_is_counted(self, make_training, monkeypatch):
+        counts = self.run(make_training, monkeypatch, 100, EXACT).witness.steps[0].underflow
+        kinds = {"input", "weight", "output gradient", "left operand", "right operand"}
+        assert set(counts) == kinds
+        assert all(0 <= lost < values for lost, values in counts.values())
+
+    def test_native_arithmetic_has_no_grids(self, make_training, monkeypatch):
+        training = self.run(make_training, monkeypatch, 1, NATIVE)
+        assert not any(event.underflow for event in training.witness.steps)

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine in use. Which one it is cannot change a bit, so it is no part of an experiment."""
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.exact.contractions.engine import AbstractEngine
 from tiny_agent_trainer.exact.contractions.float64_engine import Float64Engine
 from tiny_agent_trainer.exact.contractions.int16_engine import Int16Engine
+from tiny_agent_trainer.exact.contractions.underflow import CountingEngine
 
 ENGINES: Final[dict[str, AbstractEngine]] = {
     engine.name: engine for engine in (Int16Engine(), Float64Engine())
@@ -37,6 +40,18 @@ def set_engine(name: str) -> None:
     if chosen not in usable:
         raise _unusable(name)
     _current = usable[chosen]
+
+
+@contextlib.contextmanager
+def counting_underflow() -> Iterator[Mapping[str, tuple[int, int]]]:
+    """Of each kind of operand met meanwhile: values that became zero on their grids, and values."""
+    global _current  # noqa: PLW0603  # the one engine of the process
+    inside, counting = _current, CountingEngine(_current)
+    _current = counting
+    try:
+        yield counting.counts
+    finally:
+        _current = inside
 
 
 def switch_off(name: str, reason: str) -> None:
