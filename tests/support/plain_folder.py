@@ -36,8 +36,8 @@ def item_of(root, path):
     return Item(key=key, names=names, facts={}, read=lambda: read(path, key), paths=(key,))
 
 
-def list_folder(root, options, progress):
-    del options
+def list_folder(root, options, progress, open_notes=None):
+    del options, open_notes
     paths = sorted(root.rglob("*.npy"), key=lambda path: path.as_posix().encode())
     progress("looking at files", len(paths), len(paths))
     bad = tuple(

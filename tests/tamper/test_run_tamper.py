@@ -261,6 +261,11 @@ def test_all_findings_are_listed_at_once(small_run):
         assert word in str(caught.value)
 
 
+def test_a_run_that_is_not_there_was_not_changed(tmp_path):
+    with pytest.raises(errors.UsageError, match="no such directory"):
+        integrity.require_sound(tmp_path / "absent")
+
+
 def test_what_is_no_run_is_a_finding(tmp_path):
     assert named(tmp_path / "nothing") == {"."}
     (tmp_path / "file").write_bytes(b"")

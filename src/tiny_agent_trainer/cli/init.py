@@ -44,6 +44,9 @@ def init(
     modality: Annotated[
         str, typer.Option(metavar="NAME", help="Take images of one modality, such as PT.")
     ] = "",
+    label_maps: Annotated[
+        str, typer.Option(metavar="DIR", help="Folder of label maps in the folder.")
+    ] = "",
     allow_leaks: Annotated[
         bool, typer.Option("--allow-leaks", help="Go on although equal images are divided.")
     ] = False,
@@ -71,6 +74,7 @@ def init(
             labels,
             wishes,
             modality=modality,
+            label_maps=label_maps,
             allow_leaks=allow_leaks,
             progress=lambda doing, done, total: bar.update(
                 task, description=doing, completed=done, total=total

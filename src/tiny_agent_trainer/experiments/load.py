@@ -49,6 +49,7 @@ def load(run: str | Path) -> LoadedRun:
         run: The directory of a finished run.
 
     Raises:
+        UsageError: There is no such directory.
         IntegrityError: The run was changed.
         CheckpointError: It holds no `best` checkpoint.
     """

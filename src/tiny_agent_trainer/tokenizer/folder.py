@@ -14,21 +14,24 @@ from tiny_agent_trainer.config.images import ImagesOptions
 from tiny_agent_trainer.config.splits import ColumnOptions, FileOptions
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.tokenizer import places, samples
-from tiny_agent_trainer.tokenizer.cache import entry, items
+from tiny_agent_trainer.tokenizer.cache import entry, items, keys, notes
 from tiny_agent_trainer.tokenizer.cache.store import Store
 from tiny_agent_trainer.tokenizer.images.image import Image, Listing, Refusal
 from tiny_agent_trainer.tokenizer.labels import attach, tables, unmatched
 from tiny_agent_trainer.tokenizer.leaks import fingerprints, linked
 from tiny_agent_trainer.tokenizer.splits import division
 
-ListFolder = Callable[[Path, ImagesOptions, samples.Progress], Listing]
+OpenNotes = Callable[[str], notes.Notes]
+ListFolder = Callable[[Path, ImagesOptions, samples.Progress, OpenNotes | None], Listing]
 
 _SHOWN: Final = 20
 
 
-def _list_folder(root: Path, options: ImagesOptions, progress: samples.Progress) -> Listing:
+def _list_folder(
+    root: Path, options: ImagesOptions, progress: samples.Progress, open_notes: OpenNotes | None
+) -> Listing:
     folder = import_late("tiny_agent_trainer.tokenizer.images.folder")
-    listing: Listing = folder.list_folder(root, options, progress)
+    listing: Listing = folder.list_folder(root, options, progress, open_notes)
     return listing
 
 
@@ -47,7 +50,7 @@ class FolderReader:
     Args:
         options: The section of the configuration.
         progress: Told how far reading is.
-        list_folder: Finds the images below a root.
+        list_folder: Finds the images below a root, with what is noted of their headers.
         preparation: How images are prepared.
         store: Where prepared images are kept; None to keep none and decode them twice.
     """
@@ -105,11 +108,16 @@ class FolderReader:
 
     def _list(self, root: Path) -> tuple[Listing, Listing | None]:
         """What the folder holds, and apart from it the label maps, if there are to be any."""
-        listing = self.list_folder(root, self.options.images, self.progress)
+        listing = self.list_folder(
+            root, self.options.images, self.progress, self._open_headers if self.store else None
+        )
         if not self.options.label_maps:
             return listing, None
         images, label_maps = _label_maps().divide(listing, self.options.label_maps)
         return images, label_maps
+
+    def _open_headers(self, first: str) -> notes.Notes:
+        return notes.Notes(self.store, keys.of_headers(first))
 
     def _find_label_maps(
         self, root: Path, listing: Listing, maps: Listing | None, found: attach.Attached
@@ -181,12 +189,14 @@ class FolderReader:
         faults: Sequence[Refusal],
     ) -> tuple[list["_Seen"], list[Refusal]]:
         seen, useless = [], []
+        looks = items.Looks(looker)
         for done, labelled in enumerate(images, start=1):
             try:
-                seen.append(_look_at(looker, labelled))
+                seen.append(_look_at(looks, labelled))
             except errors.DatasetError as error:
                 useless.append(Refusal(key=labelled.item.key, reason=str(error)))
             self.progress("reading images", done, len(images))
+        looks.close()
         if not seen:
             raise _refusal([*faults, *useless])
         return seen, useless
@@ -226,8 +236,8 @@ class _Seen:
     plane_ratio: float
 
 
-def _look_at(looker: items.Looker, labelled: attach.Labelled) -> _Seen:
-    seen = looker.look(labelled.item)
+def _look_at(looks: items.Looks, labelled: attach.Labelled) -> _Seen:
+    seen = looks.look(labelled.item)
     facts: Any = seen.facts
     return _Seen(
         labelled=labelled,

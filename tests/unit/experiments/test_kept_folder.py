@@ -119,6 +119,7 @@ def test_cold_each_image_is_decoded_once_and_warm_none(make, tmp_path, kind):
     assert decoded == COUNT
     warm, decoded = images.prepare(tmp_path / "cache")
     assert decoded == 0
+    assert all(b"1.2.3." not in path.read_bytes() for path in (tmp_path / "cache").rglob("*.*"))
     uncached, decoded = images.prepare("")
     assert decoded == 2 * COUNT
     for found in (warm, uncached):

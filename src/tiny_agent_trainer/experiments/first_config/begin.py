@@ -16,6 +16,7 @@ from tiny_agent_trainer.experiments.first_config import (
     dividing,
     fingerprint,
     looking,
+    mapping,
     ranges,
     survey,
     text,
@@ -66,6 +67,7 @@ class _Found:
     reasons: tuple[str, ...]
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     images: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    patches: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def begin(
@@ -75,6 +77,7 @@ def begin(
     wishes: recognise.Wishes | None = None,
     *,
     modality: str = "",
+    label_maps: str = "",
     allow_leaks: bool = False,
     progress: samples.Progress = samples.silent,
 ) -> Begun:
@@ -86,12 +89,13 @@ def begin(
         labels: The table, seen from the folder or from here; "": each class is a folder.
         wishes: Columns that the user named.
         modality: Which images are taken, as DICOM abbreviates it; "": all.
+        label_maps: The folder of label maps, seen from the folder; "": told by names.
         allow_leaks: Write it although no division keeps equal or nearly equal images together.
         progress: Told how far it is.
 
     Raises:
-        UsageError: Several columns or modalities could be meant, the table lies outside of the
-            folder, or the output is there already.
+        UsageError: Several columns, modalities or folders of label maps could be meant, the table
+            lies outside of the folder, or the output is there already.
         DatasetMissingError: There is no such folder or table.
         DatasetError: There is nothing to learn from; the message says what is missing.
         LeakError: No division is without leaks.
@@ -101,7 +105,7 @@ def begin(
     listing = images_folder.list_folder(root, looking.images_of(modality), progress)
     named = wishes or recognise.Wishes()
     found = (
-        _labelled(root, _inside(root, labels), listing, named, modality, progress)
+        _labelled(root, _inside(root, labels), listing, named, modality, label_maps, progress)
         if labels
         else _by_folders(root, listing, progress)
     )
@@ -177,36 +181,50 @@ def _labelled(
     listing: Listing,
     wishes: recognise.Wishes,
     modality: str,
+    label_maps: str,
     progress: samples.Progress,
 ) -> _Found:
     table = tables.read_table(root, labels)
-    if not listing.items:
+    mapped = mapping.divide(listing, table, label_maps)
+    if not mapped.images.items:
         raise _no_images(root, listing)
-    recognised = recognise.recognise(table, listing.items, wishes)
+    recognised = recognise.recognise(table, mapped.images.items, wishes)
     keys = {**recognised.values, "on_unmatched": "list"}
-    modalities = ranges.count_modalities(looking.named(listing, table, keys))
+    named = looking.named(mapped.images, table, keys)
+    modalities = ranges.count_modalities(named)
     ranges.require_one(modalities)
     options = FolderOptions.model_validate(
         {"reader": "folder", "root": str(root), "labels": keys, "on_refused": "list"}
-        | {"images": {"modality": modality}}
+        | {"images": {"modality": modality}, "label_maps": mapped.folder}
         | ({"split": _column(recognised.split_column)} if recognised.split_column else {})
     )
     dataset, seen, (tokenizer, why) = looking.look(options, listing, modalities, progress)
+    seen.refusals += mapping.faults(root, mapped, named, options)
     unmatched = any("without a" in remark for remark in dataset.remarks)
     policy = {} if unmatched else {"on_unmatched": "refuse"}
     data = {"reader": "folder", "root": str(root)}
     data |= {"on_refused": "list"} if seen.refusals else {}
+    sizes, patches = _patches(mapped, seen)
     return _Found(
         dataset=dataset,
         seen=seen,
-        data=data,
+        data={**data, **({"label_maps": mapped.folder} if mapped.folder else {})},
         images={"modality": modality} if modality else {},
         labels={**keys, **policy},
         split=_column(recognised.split_column) if recognised.split_column else {},
         divide=None if recognised.split_column else _by_patient(dataset, root),
-        reasons=(*recognised.reasons, *why),
-        tokenizer=tokenizer,
+        reasons=(*mapped.reasons, *recognised.reasons, *why),
+        tokenizer={**tokenizer, **sizes},
+        patches=patches,
     )
+
+
+def _patches(
+    mapped: mapping.Mapped, seen: survey.Survey
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Keys of `[tokenizer]` and of its patches; none where no label map says where they are."""
+    shapes = [kind.shape for kind in seen.kinds]
+    return mapping.patch_keys(shapes) if mapped.folder else ({}, {})
 
 
 def _column(name: str) -> dict[str, Any]:
@@ -245,6 +263,7 @@ def _by_folders(root: Path, listing: Listing, progress: samples.Progress) -> _Fo
         raise _no_labels(root)
     options = ImageFolderOptions(reader="image_folder", root=str(root))
     dataset = image_folder.ImageFolderReader(options, progress).read()
+    mapping.require_no_masks(dataset.classes, keys)
     if len(dataset.classes) < 2:
         raise _no_labels(root)
     seen = survey.Survey()
@@ -292,6 +311,7 @@ def _content(found: _Found, chosen: dividing.Division, reasons: Sequence[str]) -
         split=text.split_keys(chosen.options) if chosen.options else found.split,
         shapes=[kind.shape for kind in found.seen.kinds],
         tokenizer=found.tokenizer,
+        patches=found.patches,
         task=dataset.task,
         is_ranked=is_ranked,
         num_training=sum(sample.split == "train" for sample in chosen.listed),

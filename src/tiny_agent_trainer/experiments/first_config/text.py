@@ -28,6 +28,7 @@ class Content:
         split: Keys of `[data.split]`; empty where the data come divided.
         shapes: Of the stored images, channels last.
         tokenizer: Keys of `[tokenizer]` that the images ask for, whatever their size.
+        patches: Keys of `[tokenizer.patches]`; empty for whole images.
         task: Kind of labels.
         is_ranked: Whether AUROC is defined on the validation split.
         num_training: Samples of the training split.
@@ -40,6 +41,7 @@ class Content:
     split: Mapping[str, Any]
     shapes: Sequence[tuple[int, ...]]
     tokenizer: Mapping[str, Any]
+    patches: Mapping[str, Any]
     task: str
     is_ranked: bool
     num_training: int
@@ -96,6 +98,8 @@ def _batch_size(count: int) -> int:
 
 def _resize(content: Content) -> int:
     """The edge that images are brought to; 0 where all are of one small size."""
+    if content.patches:
+        return 0
     edge = _EDGE_2D if _is_flat(content) else _EDGE_3D
     spatial = {shape[:-1] for shape in content.shapes}
     return 0 if len(spatial) == 1 and max(next(iter(spatial))) <= edge else edge
@@ -117,12 +121,17 @@ def _tokenizer(content: Content) -> Iterator[str]:
     if wants_gray:
         yield "# Gray and colour images stand side by side: all become gray."
         yield "channels = 1"
+    if content.patches:
+        yield ""
+        yield "# Half of the training patches hold a marked voxel; evaluation covers the image."
+        yield from _table("tokenizer.patches", content.patches)
     yield ""
 
 
 def _model(content: Content) -> Iterator[str]:
     """As deep as the smallest edge allows: every block after the first halves it."""
-    least = _resize(content) or min(min(shape[:-1]) for shape in content.shapes)
+    shortest = content.patches.get("size") or [min(shape[:-1]) for shape in content.shapes]
+    least = _resize(content) or min(shortest)
     most_layers, width = (4, 16) if _is_flat(content) else (3, 8)
     yield "[model]"
     yield 'name = "cnn"'

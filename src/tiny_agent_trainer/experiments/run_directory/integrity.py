@@ -73,8 +73,16 @@ def require_sound(run: Path) -> None:
     """Require a run without findings.
 
     Raises:
+        UsageError: There is no such directory.
         IntegrityError: Lists all findings.
     """
+    if not run.exists():
+        raise errors.UsageError(
+            where=str(run),
+            expected="the directory of a finished run",
+            found="no such directory",
+            remedy="name one that `tiny-agent-trainer list` shows",
+        )
     found = verify_run(run)
     if found:
         listing = "".join(f"\n  {finding}" for finding in found)

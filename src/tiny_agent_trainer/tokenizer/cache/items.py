@@ -4,15 +4,15 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Protocol, overload, runtime_checkable
+from typing import Any, Final, Protocol, overload, runtime_checkable
 
-from tiny_agent_trainer import digests, errors
+from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.images import ImagesOptions
 from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.tokenizer import pixels, samples
-from tiny_agent_trainer.tokenizer.cache import entry, keys
+from tiny_agent_trainer.tokenizer.cache import entry, keys, notes
 from tiny_agent_trainer.tokenizer.cache.store import Store
-from tiny_agent_trainer.tokenizer.images import refusing, sources
+from tiny_agent_trainer.tokenizer.images import sources
 from tiny_agent_trainer.tokenizer.images.image import Image, Item
 from tiny_agent_trainer.tokenizer.preparation import plan, prepare
 
@@ -76,8 +76,28 @@ class Looker:
         Raises:
             DatasetError: It cannot be decoded or prepared, with the reason.
         """
-        files = tuple(_digest_file(self.root, key) for key in item.paths)
-        key = keys.of_image(files, self.decoding, self.preparation, self.noter.name)
+        return self.look_at(item, *self.identify(item, self.making))
+
+    @property
+    def making(self) -> str:
+        """How all of these images are made: `keys.of_making`."""
+        return keys.of_making(self.decoding, self.preparation, self.noter.name)
+
+    def identify(self, item: Item, making: str) -> tuple[tuple[samples.SourceFile, ...], str]:
+        """An image's files, digested unless they were when they were listed, and its key.
+
+        Raises:
+            DatasetError: A file cannot be read.
+        """
+        files = item.files or tuple(sources.digest(self.root, key)[1] for key in item.paths)
+        return files, keys.of_image(files, making)
+
+    def look_at(self, item: Item, files: tuple[samples.SourceFile, ...], key: str) -> Seen:
+        """As `look`, at an image that was identified.
+
+        Raises:
+            DatasetError: As `look`.
+        """
         path = self.store.find(key, "entry") if self.store else None
         noted = entry.read_noted(path, key) if path else None
         if noted is None:
@@ -109,6 +129,40 @@ class Looker:
         if self.store:
             self.store.keep(key, "entry", entry.encode(key, made))
         return made
+
+
+class Looks:
+    """Looks at many images; one file holds what was noted of all of them.
+
+    Args:
+        looker: Knows how.
+    """
+
+    def __init__(self, looker: Looker) -> None:
+        self._looker, self._making = looker, looker.making
+        self._notes: notes.Notes | None = None
+
+    def look(self, item: Item) -> Seen:
+        """As `Looker.look`.
+
+        Raises:
+            DatasetError: As `Looker.look`.
+        """
+        files, key = self._looker.identify(item, self._making)
+        if self._notes is None:
+            self._notes = notes.Notes(self._looker.store, keys.of_looks(key))
+        noted: Any = self._notes.find(key)
+        if noted is not None:
+            pixels_of, facts = noted["pixels"], noted["facts"]
+            return Seen(item=item, key=key, files=files, pixels=pixels_of, facts=facts)
+        seen = self._looker.look_at(item, files, key)
+        self._notes.note(key, {"pixels": seen.pixels, "facts": dict(seen.facts)})
+        return seen
+
+    def close(self) -> None:
+        """Keep what is new."""
+        if self._notes is not None:
+            self._notes.close()
 
 
 class PreparedImages(Sequence[entry.Prepared]):
@@ -155,17 +209,6 @@ class PreparingReader(samples.Reader, Protocol):
 
     def preparing(self, preparation: TokenizerSection, store: Store | None) -> samples.Reader:
         """The same reader, whose images are prepared by these options and kept in this store."""
-
-
-def _digest_file(root: Path, key: str) -> samples.SourceFile:
-    path = sources.inside(root, key)
-    with refusing.foreign(key, "a readable file"):
-        size_bytes = path.stat().st_size
-        if size_bytes > sources.FILE_LIMIT_BYTES:
-            expected = f"at most {sources.FILE_LIMIT_BYTES} bytes"
-            raise refusing.refusal(key, expected, f"{size_bytes} bytes")
-        sha256 = digests.sha256_file(path)
-    return samples.SourceFile(path=key, size_bytes=size_bytes, sha256=sha256)
 
 
 def _require_same(

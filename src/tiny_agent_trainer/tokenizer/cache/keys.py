@@ -26,31 +26,26 @@ _DECODERS: Final = (
 _ROOMS: Final = ("images", "preparation", "cache", "leaks")
 
 
-def of_image(
-    files: Iterable[samples.SourceFile],
-    decoding: ImagesOptions,
-    preparation: TokenizerSection,
-    facts: str,
-) -> str:
+def of_image(files: Iterable[samples.SourceFile], made: str) -> str:
     """The key of one image, as 64 hexadecimal digits.
 
     Args:
         files: All that it is read from, in their order.
-        decoding: How they are decoded.
-        preparation: How the image is prepared.
+        made: How it is made of them: `of_making`.
+    """
+    return digests.sha256_hex("\n".join((made, *(file.sha256 for file in files))).encode())
+
+
+def of_making(decoding: ImagesOptions, preparation: TokenizerSection, facts: str) -> str:
+    """How images are made, the same for all of a dataset, as 64 hexadecimal digits.
+
+    Args:
+        decoding: How files are decoded.
+        preparation: How an image is prepared.
         facts: Name and version of what is noted beside it.
     """
-    made = _digest_making(decoding, preparation, facts, _makers())
-    return _digest("image", [file.sha256 for file in files], made)
-
-
-@functools.lru_cache(maxsize=64)
-def _digest_making(
-    decoding: ImagesOptions, preparation: TokenizerSection, facts: str, makers: tuple[str, ...]
-) -> str:
-    """What is the same for all images of a dataset, once for all of them."""
     options = section.semantic_values(decoding), of_preparation(preparation)
-    return _digest("making", *options, facts, makers)
+    return _digest("image", *options, facts, _makers())
 
 
 def of_rows(images: Sequence[str], preparation: TokenizerSection) -> str:
@@ -61,6 +56,24 @@ def of_rows(images: Sequence[str], preparation: TokenizerSection) -> str:
         preparation: How they are prepared.
     """
     return _digest("rows", list(images), of_preparation(preparation), _makers())
+
+
+def of_headers(first: str) -> str:
+    """The key of what is noted of a folder's DICOM files, as 64 hexadecimal digits.
+
+    Args:
+        first: SHA-256 of the first of them.
+    """
+    return _digest("headers", first, _makers())
+
+
+def of_looks(first: str) -> str:
+    """The key of what is noted of a dataset's images, as 64 hexadecimal digits.
+
+    Args:
+        first: The key of the first of them.
+    """
+    return _digest("looks", first)
 
 
 def of_marks(label_maps: Iterable[samples.LabelMap], preparation: TokenizerSection) -> str:

@@ -18,10 +18,10 @@ from typing import Final, Literal
 
 from tiny_agent_trainer import durable, errors
 
-Kind = Literal["entry", "rows"]
+Kind = Literal["entry", "notes", "rows"]
 
-_NAME: Final = re.compile(r"[0-9a-f]{64}\.(entry|rows)")
-_TEMPORARY: Final = re.compile(r"[0-9a-f]{64}\.(entry|rows)\.[a-z0-9_]+\.part")
+_NAME: Final = re.compile(r"[0-9a-f]{64}\.(entry|notes|rows)")
+_TEMPORARY: Final = re.compile(r"[0-9a-f]{64}\.(entry|notes|rows)\.[a-z0-9_]+\.part")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +100,8 @@ class Store:
         """What there is now."""
         files = list(self._files())
         return Contents(
-            entries=sum(path.suffix == ".entry" for path, _ in files),
-            rows=sum(path.suffix == ".rows" for path, _ in files),
+            entries=sum(path.endswith(".entry") for path, _ in files),
+            rows=sum(path.endswith(".rows") for path, _ in files),
             size_bytes=sum(about.st_size for _, about in files),
         )
 
@@ -114,13 +114,14 @@ class Store:
             used: Files that stay in any case.
         """
         self._remove_leftovers()
-        files = sorted(self._files(), key=lambda file: (file[1].st_mtime_ns, file[0].name))
+        files = sorted(self._files(), key=lambda file: (file[1].st_mtime_ns, file[0]))
         surplus = sum(about.st_size for _, about in files) - self.limit_bytes
+        kept = {os.fspath(path) for path in used}
         for path, about in files:
             if surplus <= 0:
                 return
-            if path not in used:
-                _remove(path)
+            if path not in kept:
+                _remove(Path(path))
                 surplus -= about.st_size
 
     def clear(self) -> Contents:
@@ -128,24 +129,25 @@ class Store:
         before = self.contents()
         self._remove_leftovers()
         for path, _ in self._files():
-            _remove(path)
+            _remove(Path(path))
         return before
 
-    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
-        for path in self._named(_NAME):
+    def _files(self) -> Iterator[tuple[str, os.stat_result]]:
+        for entry in self._named(_NAME):
             with contextlib.suppress(OSError):
-                yield path, path.lstat()
+                yield entry.path, entry.stat(follow_symlinks=False)
 
-    def _named(self, pattern: re.Pattern[str]) -> Iterator[Path]:
+    def _named(self, pattern: re.Pattern[str]) -> Iterator["os.DirEntry[str]"]:
+        """Every file of such a name; there may be a hundred thousand."""
         for folder in sorted(self.directory.glob("[0-9a-f][0-9a-f]")):
-            names = (path for path in folder.iterdir() if pattern.fullmatch(path.name))
-            yield from sorted(names)
+            with os.scandir(folder) as entries:
+                yield from [entry for entry in entries if pattern.fullmatch(entry.name)]
 
     def _remove_leftovers(self) -> None:
-        for path in self._named(_TEMPORARY):
-            with contextlib.suppress(OSError), path.open("rb") as file:
+        for entry in self._named(_TEMPORARY):
+            with contextlib.suppress(OSError), Path(entry.path).open("rb") as file:
                 fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
+                Path(entry.path).unlink()
 
 
 def _open_part(path: Path) -> tuple[int, str]:

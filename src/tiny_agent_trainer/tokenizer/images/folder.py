@@ -11,7 +11,7 @@ from tiny_agent_trainer import errors
 from tiny_agent_trainer.config.images import ImagesOptions
 from tiny_agent_trainer.tokenizer import places, samples
 from tiny_agent_trainer.tokenizer.images import arrays, image, nifti, raster, refusing, sources
-from tiny_agent_trainer.tokenizer.images.dicom import files, reading, series
+from tiny_agent_trainer.tokenizer.images.dicom import files, reading, remembered, series
 
 _DICOM_ENDINGS: Final = (".dcm", ".dicom", ".ima")
 """Endings that promise DICOM; files without them are recognised by their content."""
@@ -34,7 +34,10 @@ _START_BYTES: Final = 256
 
 
 def list_folder(
-    root: Path, options: ImagesOptions, progress: samples.Progress = samples.silent
+    root: Path,
+    options: ImagesOptions,
+    progress: samples.Progress = samples.silent,
+    open_memory: remembered.OpenMemory | None = None,
 ) -> image.Listing:
     """Find every image and volume below a folder.
 
@@ -46,6 +49,7 @@ def list_folder(
         root: The folder.
         options: How its files are to be decoded.
         progress: Told how far the search is.
+        open_memory: What is known of DICOM files by their digests; None to digest none.
 
     Raises:
         DatasetMissingError: There is no such folder.
@@ -62,7 +66,7 @@ def list_folder(
         elif kind:
             found.append(_item(root, key, kind, options))
         progress("looking at files", done, None)
-    found += series.list_files(root, dicom, options, progress)
+    found += series.list_files(root, dicom, options, progress, open_memory)
     ordered = sorted(found, key=lambda one: os.fsencode(one.key))
     return image.Listing(
         items=tuple(one for one in ordered if isinstance(one, image.Item)),
@@ -147,10 +151,8 @@ def _kind(root: Path, key: str, found: list[series.Found]) -> str:
         if lower.endswith(endings):
             return kind
     try:
-        path = sources.inside(root, key)
-        with refusing.foreign(key, "a readable file"), path.open("rb") as stream:
-            if files.is_dicom(stream.read(_START_BYTES)):
-                return "dicom"
+        if files.is_dicom(sources.read_start(root, key, _START_BYTES)):
+            return "dicom"
     except errors.DatasetError as error:
         found.append(image.Refusal(key=key, reason=refusing.reason_of(error, key)))
         return ""

@@ -49,6 +49,7 @@ class Item:
             "CT", "rows": "512", "columns": "512", "slices": "40", "spacing_mm": "1 x 1 x 1"}.
         read: Decode it. Raises `DatasetError` with the reason where that is refused.
         paths: Every file that `read` reads, relative to the root.
+        files: Those files with their digests, if they were digested when they were found; else ().
     """
 
     key: str
@@ -56,6 +57,7 @@ class Item:
     facts: Mapping[str, str]
     read: Callable[[], Image]
     paths: tuple[str, ...] = ()
+    files: tuple[SourceFile, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

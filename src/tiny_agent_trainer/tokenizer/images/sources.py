@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files as bytes: inside their root, of bounded size, with their digest."""
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -12,6 +13,8 @@ from tiny_agent_trainer.tokenizer.images import refusing
 
 FILE_LIMIT_BYTES: Final = 1 << 32
 """Size of one file; the largest volumes of the formats here stay far below it."""
+
+_AT_ONCE_BYTES: Final = 1 << 20
 
 VALUE_LIMIT: Final = 1 << 29
 """Values of one image or volume; what claims more is refused before it is decoded."""
@@ -35,6 +38,37 @@ def read(root: Path, key: str) -> tuple[bytes, samples.SourceFile]:
             data = file.readall()
     sha256 = digests.sha256_hex(data)
     return data, samples.SourceFile(path=key, size_bytes=len(data), sha256=sha256)
+
+
+def read_start(root: Path, key: str, size_bytes: int) -> bytes:
+    """The first bytes of a file.
+
+    Raises:
+        DatasetError: It leads out of the root or is unreadable.
+    """
+    path = inside(root, key)
+    with refusing.foreign(key, "a readable file"), path.open("rb", buffering=0) as file:
+        return file.read(size_bytes)
+
+
+def digest(root: Path, key: str) -> tuple[bytes, samples.SourceFile]:
+    """The first bytes of a file, all of a small one, and what a manifest says of it.
+
+    Raises:
+        DatasetError: It leads out of the root, is too large or unreadable.
+    """
+    path = inside(root, key)
+    with refusing.foreign(key, "a readable file"), path.open("rb", buffering=0) as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes > FILE_LIMIT_BYTES:
+            expected = f"at most {FILE_LIMIT_BYTES} bytes"
+            raise refusing.refusal(key, expected, f"{size_bytes} bytes")
+        start = file.readall() if size_bytes <= _AT_ONCE_BYTES else file.read(_AT_ONCE_BYTES)
+        digest, size_bytes = hashlib.sha256(start), len(start)
+        while piece := file.read(_AT_ONCE_BYTES):
+            digest.update(piece)
+            size_bytes += len(piece)
+    return start, samples.SourceFile(path=key, size_bytes=size_bytes, sha256=digest.hexdigest())
 
 
 def inside(root: Path, key: str) -> Path:

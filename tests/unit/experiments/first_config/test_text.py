@@ -18,6 +18,7 @@ def content(**changes):
         "split": {"seed": 3, "validation_fraction": 0.2, "test_fraction": 0.2},
         "shapes": [(100, 80, 1)],
         "tokenizer": {},
+        "patches": {},
         "task": "multiclass",
         "is_ranked": True,
         "num_training": 100,

@@ -65,7 +65,9 @@ def build(root, store, counting=None, **options):
     looker = items.Looker(
         store=store, root=root, decoding=ImagesOptions(), preparation=section, noter=NOTER
     )
-    seen = [looker.look(item) for item in counting.items]
+    looks = items.Looks(looker)
+    seen = [looks.look(item) for item in counting.items]
+    looks.close()
     dataset = samples.Dataset(
         name="made", task="multiclass", classes=("no", "yes"), dims=2,
         samples=[
@@ -126,7 +128,7 @@ def test_other_options_and_other_files_are_other_images(root, store):
     assert (made.prepared_NCS == 200).all(axis=(1, 2, 3)).sum() == 1
 
 
-@pytest.mark.parametrize("kind", ["entry", "rows"])
+@pytest.mark.parametrize("kind", ["entry", "rows", "notes"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "grow", "swap"])
 def test_a_damaged_file_is_found_and_made_anew(root, store, kind, damage):
     first, _ = build(root, store)
@@ -172,6 +174,19 @@ def test_two_runs_at_once_have_the_same_bits(root, store):
     assert len({made.prepared_NCS.tobytes() for made in found}) == 1
 
 
+def test_what_is_noted_of_an_image_holds_without_its_file_and_never_for_another(root, store):
+    first, _ = build(root, store)
+    for path in files_of(store, "entry"):
+        path.unlink()
+    again, decoded = build(root, store)
+    assert (decoded, again.pixel_digests) == (0, first.pixel_digests)
+    Pillow.fromarray(np.full((6, 8), 7, np.uint8)).save(root / "00.png")
+    other, decoded = build(root, store)
+    assert decoded == 12, "one is new, and no other is kept apart from its row"
+    assert len(set(other.pixel_digests) - set(first.pixel_digests)) == 1
+    assert build(root, store)[1] == 0
+
+
 def test_files_that_change_between_two_looks_are_refused(root, store):
     looker = items.Looker(
         store=None, root=root, decoding=ImagesOptions(), preparation=TokenizerSection(),
@@ -214,7 +229,8 @@ def test_no_name_and_no_path_is_in_any_file(root, store):
     (root / "Doe Jane").mkdir()
     (root / "00.png").rename(root / "Doe Jane" / "00.png")
     build(root, store)
-    for path in [*files_of(store, "entry"), *files_of(store, "rows")]:
+    assert len(files_of(store, "notes")) == 1
+    for path in (path for kind in ("entry", "notes", "rows") for path in files_of(store, kind)):
         assert b"Doe" not in path.read_bytes()
         assert b".png" not in path.read_bytes()
 
@@ -225,9 +241,8 @@ class TestKeys:
     FILES = (samples.SourceFile(path="a", size_bytes=1, sha256="1" * 64),)
 
     def key(self, files=FILES, decoding=None, facts="f", **options):
-        return keys.of_image(
-            files, decoding or ImagesOptions(), TokenizerSection(**options), facts
-        )  # fmt: skip
+        made = keys.of_making(decoding or ImagesOptions(), TokenizerSection(**options), facts)
+        return keys.of_image(files, made)
 
     def test_every_option_of_the_tokenizer_is_covered_or_changes_no_image(self):
         others = {"kind", "patch_size", "normalization", "patches", "augmentation"}

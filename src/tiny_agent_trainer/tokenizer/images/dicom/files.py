@@ -74,6 +74,16 @@ def read_header(path: Path, key: str) -> pydicom.Dataset:
         return _parse(stream, privacy.HEADER, with_pixels=False)
 
 
+def scan_start(data: bytes, key: str) -> pydicom.Dataset | None:
+    """The allowed elements before the pixels, from a file's first bytes; None if those will not do.
+
+    Raises:
+        DatasetError: The file cannot be parsed.
+    """
+    with refusing.foreign(key, "a DICOM file"):
+        return scanning.scan(data[:START_BYTES], _numbers(privacy.HEADER), with_pixels=False)
+
+
 def decode(data: bytes, key: str) -> pydicom.Dataset:
     """The allowed elements of a whole file, with its pixels, still encoded.
 

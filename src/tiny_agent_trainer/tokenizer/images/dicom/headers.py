@@ -69,7 +69,15 @@ def read(root: Path, key: str) -> Header | None:
     Raises:
         DatasetError: The file holds no image, or none that can be decoded here.
     """
-    dataset = files.read_header(sources.inside(root, key), key)
+    return parse(files.read_header(sources.inside(root, key), key), key)
+
+
+def parse(dataset: pydicom.Dataset, key: str) -> Header | None:
+    """The header that a file's elements make; None for a DICOMDIR.
+
+    Raises:
+        DatasetError: As `read`.
+    """
     if files.is_directory(dataset, key):
         return None
     require_image(dataset, key)

@@ -43,6 +43,7 @@ PHILIPS_FACTOR: Final = "0x70531000"
 """SUV Scale Factor of the block that "Philips PET Private Group" reserves first."""
 
 UPTAKE: Final = (
+    "SOPClassUID",
     "Units", "SUVType", "CorrectedImage", "DecayCorrection", "PatientWeight", "SeriesDate",
     "SeriesTime", "AcquisitionDate", "AcquisitionTime", "FrameReferenceTime",
     "ActualFrameDuration", "TimezoneOffsetFromUTC", "RadiopharmaceuticalInformationSequence",

@@ -15,6 +15,7 @@ from tiny_agent_trainer.tokenizer.images.dicom import (
     geometry,
     headers,
     reading,
+    remembered,
     resample,
 )
 
@@ -22,7 +23,11 @@ Found = image.Item | image.Refusal | image.LeftOut
 
 
 def list_files(
-    root: Path, keys: Sequence[str], options: ImagesOptions, progress: samples.Progress
+    root: Path,
+    keys: Sequence[str],
+    options: ImagesOptions,
+    progress: samples.Progress,
+    open_memory: remembered.OpenMemory | None = None,
 ) -> Iterator[Found]:
     """Say what the DICOM files below a root hold; their pixels are not decoded.
 
@@ -31,12 +36,14 @@ def list_files(
         keys: Of files that look like DICOM, in byte order.
         options: Which of them are taken, and what becomes a volume.
         progress: Told after every header.
+        open_memory: What is known of files by their digests; None to digest none.
     """
+    read = remembered.Headers(root, open_memory)
     by_series: dict[str, list[headers.Header]] = {}
     for done, key in enumerate(keys, start=1):
         try:
             with refusing.silence():
-                header = headers.read(root, key)
+                header = read.read(key)
             if header is None:
                 yield from directory.missing_files(root, key)
             elif options.modality not in ("", header.modality):
@@ -46,8 +53,16 @@ def list_files(
         except errors.DatasetError as error:
             yield image.Refusal(key=key, reason=refusing.reason_of(error, key))
         progress("reading DICOM headers", done, len(keys))
+    read.close()
     for members in by_series.values():
-        yield from _list_series(root, members, options.dicom)
+        for found in _list_series(root, members, options.dicom):
+            yield _with_digests(found, read.files)
+
+
+def _with_digests(found: Found, digested: Mapping[str, samples.SourceFile]) -> Found:
+    if not digested or not isinstance(found, image.Item):
+        return found
+    return dataclasses.replace(found, files=tuple(digested[key] for key in found.paths))
 
 
 def _list_series(

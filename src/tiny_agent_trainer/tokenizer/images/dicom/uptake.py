@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import pydicom
+from pydicom import uid
 
 from tiny_agent_trainer import errors
 from tiny_agent_trainer.exact import elementary
@@ -42,6 +43,8 @@ _ALIKE: Final = 1.01
 
 _SHORTEST_MS: Final = 1.0
 """Of a frame; below it nothing is left of a difference between float64."""
+
+_ENHANCED: Final = (uid.EnhancedPETImageStorage, uid.LegacyConvertedEnhancedPETImageStorage)
 
 _PHILIPS_GROUP: Final = "Philips PET Private Group"
 
@@ -75,6 +78,7 @@ def factor_of(dataset: pydicom.Dataset, key: str) -> float:
     Raises:
         DatasetError: The values cannot be made SUV; the message names the tag.
     """
+    _require_classic(dataset, key)
     unit = tags.text(dataset, "Units", key)
     if unit == "GML":
         return _require_body_weight(dataset, key)
@@ -94,6 +98,13 @@ def require_alike(factors: Sequence[float], key: str) -> None:
     if high > low * _ALIKE:
         found = f"{low:.6g} to {high:.6g} g/ml per unit of the file"
         raise refusing.refusal(key, "one factor for SUV in all files of a volume", found, REMEDY)
+
+
+def _require_classic(dataset: pydicom.Dataset, key: str) -> None:
+    """Enhanced PET says neither the unit of its values nor that of the dose beyond doubt."""
+    if tags.text(dataset, "SOPClassUID", key) in _ENHANCED:
+        expected = "PET with one file for each slice"
+        raise _refused("SOPClassUID", expected, "enhanced multi-frame PET", key)
 
 
 def _require_body_weight(dataset: pydicom.Dataset, key: str) -> float:

@@ -4,6 +4,7 @@
 Not tested here: published series (tests/reference/test_dicom_against_peers.py).
 """
 
+import io
 from pathlib import Path
 
 import dicom_files
@@ -254,6 +255,25 @@ class TestMultiFrame:
         assert volume.spacing_mm == (2.0, 0.5, 0.25)
         assert volume.orientation == "SPL"
         assert volume.values[:, 0, 1, 0].tolist() == [22, 36, 10]
+
+    @pytest.mark.parametrize(
+        ("macro", "values", "reason"),
+        [
+            ("PlaneOrientation", {"ImageOrientationPatient": [0, 1, 0, 0, 0, 1]}, "mixed orient"),
+            ("PixelMeasures", {"PixelSpacing": [0.5, 0.3]}, "spacings differ within the series"),
+        ],
+    )
+    def test_a_frame_of_another_grid_is_refused(self, listing, macro, values, reason):
+        found = pydicom.dcmread(io.BytesIO(dicom_files.enhanced([0, 2, 4], [1, 1, 1])))
+        group = found.PerFrameFunctionalGroupsSequence[2]
+        setattr(group, f"{macro}Sequence", dicom_files.sequence(dicom_files.item(**values)))
+        assert reason in refused(listing({"x.dcm": dicom_files.encode(found)}))
+
+    @pytest.mark.parametrize("modality", ["CT", "MR"])
+    def test_fractional_slopes_are_each_frames_own(self, listing, modality):
+        data = dicom_files.enhanced([4, 0, 2], [0.5, 0.25, 1], Modality=modality)
+        (item,) = listing({"x.dcm": data}).items
+        assert item.read().values[:, 0, 1, 0].tolist() == [2.75, 12, 5]
 
     def test_irregular_frames_are_refused_with_figures(self, listing):
         files = {"x.dcm": dicom_files.enhanced([0, 2, 3.5, 5.5], [1] * 4)}

@@ -213,3 +213,21 @@ class TestRefusals:
         window = {"WindowCenter": 500, "WindowWidth": 1000}
         image = read(pet(PatientWeight=None, **window), intensity="display")
         assert image.values.dtype == np.uint16
+
+
+class TestEnhanced:
+    """Enhanced PET leaves unit and dose open (record 0044): no SUV, values of the file if asked."""
+
+    @pytest.mark.parametrize("ending", ["130", "128.1"])
+    def test_suv_are_refused_by_the_class(self, read, ending):
+        data = dicom_files.enhanced(
+            [0, 2, 4], [0.5, 0.25, 1], Modality="PT", Units="BQML",
+            SOPClassUID=f"1.2.840.10008.5.1.4.1.1.{ending}",
+        )  # fmt: skip
+        with pytest.raises(errors.DatasetError, match="enhanced multi-frame PET") as caught:
+            read(data)
+        assert "(0008,0016) SOPClassUID" in str(caught.value)
+        assert 'pet = "file"' in caught.value.remedy
+        image = read(data, pet="file")
+        assert image.values[:, 0, 1, 0].tolist() == [5, 2.75, 12]
+        assert "values in BQML, not made SUV" in image.remarks
