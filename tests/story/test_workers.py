@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,11 +35,31 @@ lr = {lr}
 """
 
 
-def start(folder: Path, arguments: list[str]) -> "subprocess.Popen[str]":
+DEADLINE_S = 600
+"""Far beyond what anything here takes; a machine may be busy with other work."""
+
+_started: "list[subprocess.Popen[str]]" = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """A test that fails leaves no training running, which would slow all others down."""
+    yield
+    while _started:
+        with _started.pop() as process:
+            process.kill()
+
+
+def start(
+    folder: Path, arguments: list[str], *, in_new_session: bool = False
+) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "tiny_agent_trainer", *arguments, "--quiet"]
-    return subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=in_new_session,
+    )  # fmt: skip
+    _started.append(process)
+    return process
 
 
 def configure(folder: Path, workers: int, epochs: int = 2, lr: float = 0.001) -> list[str]:
@@ -64,12 +85,13 @@ def followers_of(process: "subprocess.Popen[str]") -> list[int]:
 
 
 def wait_for_checkpoint(folder: Path) -> Path:
-    for _ in range(1200):
+    end = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end:
         found = list((folder / "results").glob("workers*/checkpoints/last.safetensors"))
         if found:
             return found[0].parents[1]
         time.sleep(0.05)
-    raise AssertionError("no checkpoint within a minute")
+    raise AssertionError("no checkpoint")
 
 
 def test_one_two_and_four_workers_give_one_digest(tmp_path: Path) -> None:
@@ -96,7 +118,7 @@ def test_a_killed_worker_stops_the_run_which_can_be_resumed(tmp_path: Path) -> N
     run = wait_for_checkpoint(tmp_path / "killed")
     (follower,) = followers_of(process)
     os.kill(follower, signal.SIGKILL)
-    _, words = process.communicate(timeout=120)
+    _, words = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 24, words
     assert "worker 1 ended with signal 9" in words
     assert "--resume" in words
@@ -120,20 +142,17 @@ def test_no_follower_outlives_a_killed_leader(tmp_path: Path) -> None:
 def test_ctrl_c_is_for_the_leader_who_stops_all(tmp_path: Path) -> None:
     expected = digest_of(start(tmp_path, configure(tmp_path, 1, epochs=40)))
     arguments = [*configure(tmp_path, 2, epochs=40)[:-1], str(tmp_path / "stopped" / "results")]
-    command = [sys.executable, "-m", "tiny_agent_trainer", *arguments, "--quiet"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = start(tmp_path, arguments, in_new_session=True)
     run = wait_for_checkpoint(tmp_path / "stopped")
     os.killpg(process.pid, signal.SIGINT)
-    _, words = process.communicate(timeout=120)
+    _, words = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130, words
     assert digest_of(start(tmp_path, ["--resume", str(run)])) == expected
 
 
 def test_what_a_follower_refuses_ends_the_run_with_its_own_error(tmp_path: Path) -> None:
     process = start(tmp_path, configure(tmp_path, 2, epochs=60, lr=1e30))
-    _, words = process.communicate(timeout=300)
+    _, words = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 14, words
     assert "finite" in words
 
