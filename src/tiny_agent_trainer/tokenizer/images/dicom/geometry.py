@@ -29,6 +29,9 @@ SHIFT_TOLERANCE_MM: Final = 0.05
 GAP_STEPS: Final = 3.0
 """A step this many times the median is a gap, which no interpolation may fill."""
 
+_MISSING_STEPS: Final = 1.5
+"""A step this many times the median tells of a slice that is missing."""
+
 DUPLICATE_MM: Final = 1e-3
 
 
@@ -197,7 +200,8 @@ def _uneven(steps: Sequence[float], step_mm: float) -> str:
         return ""
     sizes = dict.fromkeys(f"{step:.2f}" for step in steps)
     listed = ", ".join(list(sizes)[:6]) + (", ..." if len(sizes) > 6 else "")
-    return f"irregular spacing: steps of {listed} mm along the normal"
+    hint = ", as where a slice is missing" if max(steps) > _MISSING_STEPS * step_mm else ""
+    return f"irregular spacing: steps of {listed} mm along the normal{hint}"
 
 
 def _tilt(shifts: Sequence[tuple[float, float]], steps: Sequence[float], plane: Plane) -> str:

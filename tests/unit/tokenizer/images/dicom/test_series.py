@@ -126,6 +126,16 @@ class TestRefusals:
         found = refused(listing(dicom_files.stack([0, 2, 3.5, 5.5, 7.5])))
         assert "irregular spacing: steps of 2.00, 1.50 mm" in found
         assert "on_irregular" in found
+        assert "missing" not in found
+
+    def test_one_long_step_tells_of_a_missing_slice(self, listing):
+        found = refused(listing(dicom_files.stack([0, 2, 4, 8, 10])))
+        assert "steps of 2.00, 4.00 mm along the normal, as where a slice is missing" in found
+
+    def test_a_reason_is_part_of_a_sentence(self, listing):
+        found = refused(listing(dicom_files.stack([0, 2, 2, 4])))
+        assert found.endswith("(mend or remove what is named here, then run again)")
+        assert "To go on" not in found
 
     def test_a_gap_even_where_resampling_is_allowed(self, listing):
         for option in ("refuse", "resample"):
