@@ -27,7 +27,12 @@ class TrainerError(Exception):
         self.expected = expected
         self.found = found
         self.remedy = remedy
-        super().__init__(f"{where}: expected {expected}; found {found}. To go on: {remedy}.")
+        super().__init__(f"{where}: {self.fault}. To go on: {remedy}.")
+
+    @property
+    def fault(self) -> str:
+        """What is wrong, without its place and the remedy."""
+        return f"expected {self.expected}; found {self.found}"
 
 
 class UsageError(TrainerError):

@@ -122,7 +122,7 @@ def verify(path: Path) -> LedgerVerdict:
             is_sound=False,
             is_ended=False,
             num_records=num_records,
-            problem=f"expected {error.expected}; found {error.found}",
+            problem=error.fault,
             offset_bytes=error.offset_bytes if isinstance(error, frames.LedgerDamage) else None,
             is_torn_tail=isinstance(error, frames.LedgerDamage) and error.is_torn_tail,
         )

@@ -16,6 +16,7 @@ from tiny_agent_trainer.config.tokenizer import TokenizerSection
 from tiny_agent_trainer.tokenizer import places, samples
 from tiny_agent_trainer.tokenizer.cache import entry, items, keys, notes
 from tiny_agent_trainer.tokenizer.cache.store import Store
+from tiny_agent_trainer.tokenizer.images import refusing
 from tiny_agent_trainer.tokenizer.images.image import Image, Listing, Refusal
 from tiny_agent_trainer.tokenizer.labels import attach, tables, unmatched
 from tiny_agent_trainer.tokenizer.leaks import fingerprints, linked
@@ -194,7 +195,8 @@ class FolderReader:
             try:
                 seen.append(_look_at(looks, labelled))
             except errors.DatasetError as error:
-                useless.append(Refusal(key=labelled.item.key, reason=str(error)))
+                reason = refusing.reason_of(error, labelled.item.key)
+                useless.append(Refusal(key=labelled.item.key, reason=reason))
             self.progress("reading images", done, len(images))
         looks.close()
         if not seen:

@@ -57,8 +57,7 @@ def verify_run(run: Path) -> list[Finding]:
         present, found = _walk(run)
         sealed = manifest.read_manifest_of(run)
     except errors.IntegrityError as error:
-        problem = f"expected {error.expected}; found {error.found}"
-        found += [Finding(path=layout.MANIFEST, problem=problem)]
+        found += [Finding(path=layout.MANIFEST, problem=error.fault)]
         found += _check_unsealed(run, present)
     except OSError as error:
         return [Finding(path=".", problem=f"not a directory that can be read: {error.strerror}")]

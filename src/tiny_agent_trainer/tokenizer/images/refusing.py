@@ -41,7 +41,7 @@ def refusal(where: str, expected: str, found: str, remedy: str = "") -> errors.D
 
 def reason_of(error: errors.TrainerError, key: str) -> str:
     """What an error says, without the key that a `Refusal` names anyway, as part of a sentence."""
-    text = str(error).removesuffix(f". To go on: {error.remedy}.")
+    text = f"{error.where}: {error.fault}"
     for start in (f"{key}: ", f"{key}, "):
         text = text.removeprefix(start)
     return f"{text} ({error.remedy})"
