@@ -2,6 +2,7 @@
 """Files as bytes: inside their root, of bounded size, with their digest."""
 
 import hashlib
+import io
 import os
 import stat
 from pathlib import Path
@@ -31,10 +32,7 @@ def read(root: Path, key: str) -> tuple[bytes, samples.SourceFile]:
         if not path.is_file():
             raise refusing.refusal(key, "a file", "no such file")
         with path.open("rb", buffering=0) as file:
-            size_bytes = os.fstat(file.fileno()).st_size
-            if size_bytes > FILE_LIMIT_BYTES:
-                found = f"{size_bytes} bytes"
-                raise refusing.refusal(key, f"at most {FILE_LIMIT_BYTES} bytes", found)
+            _require_size(file, key)
             data = file.readall()
     sha256 = digests.sha256_hex(data)
     return data, samples.SourceFile(path=key, size_bytes=len(data), sha256=sha256)
@@ -59,16 +57,21 @@ def digest(root: Path, key: str) -> tuple[bytes, samples.SourceFile]:
     """
     path = inside(root, key)
     with refusing.foreign(key, "a readable file"), path.open("rb", buffering=0) as file:
-        size_bytes = os.fstat(file.fileno()).st_size
-        if size_bytes > FILE_LIMIT_BYTES:
-            expected = f"at most {FILE_LIMIT_BYTES} bytes"
-            raise refusing.refusal(key, expected, f"{size_bytes} bytes")
-        start = file.readall() if size_bytes <= _AT_ONCE_BYTES else file.read(_AT_ONCE_BYTES)
+        is_small = _require_size(file, key) <= _AT_ONCE_BYTES
+        start = file.readall() if is_small else file.read(_AT_ONCE_BYTES)
         digest, size_bytes = hashlib.sha256(start), len(start)
         while piece := file.read(_AT_ONCE_BYTES):
             digest.update(piece)
             size_bytes += len(piece)
     return start, samples.SourceFile(path=key, size_bytes=size_bytes, sha256=digest.hexdigest())
+
+
+def _require_size(file: io.FileIO, key: str) -> int:
+    """The size of a file in bytes, which is within the limit."""
+    size_bytes = os.fstat(file.fileno()).st_size
+    if size_bytes > FILE_LIMIT_BYTES:
+        raise refusing.refusal(key, f"at most {FILE_LIMIT_BYTES} bytes", f"{size_bytes} bytes")
+    return size_bytes
 
 
 def inside(root: Path, key: str) -> Path:
