@@ -70,14 +70,6 @@ class Looker:
     preparation: TokenizerSection
     noter: Noter
 
-    def look(self, item: Item) -> Seen:
-        """Digest an image's files; decode and prepare it unless that was done before.
-
-        Raises:
-            DatasetError: It cannot be decoded or prepared, with the reason.
-        """
-        return self.look_at(item, *self.identify(item, self.making))
-
     @property
     def making(self) -> str:
         """How all of these images are made: `keys.of_making`."""
@@ -93,10 +85,10 @@ class Looker:
         return files, keys.of_image(files, making)
 
     def look_at(self, item: Item, files: tuple[samples.SourceFile, ...], key: str) -> Seen:
-        """As `look`, at an image that was identified.
+        """Decode and prepare an image that was identified, unless that was done before.
 
         Raises:
-            DatasetError: As `look`.
+            DatasetError: It cannot be decoded or prepared, with the reason.
         """
         path = self.store.find(key, "entry") if self.store else None
         noted = entry.read_noted(path, key) if path else None
@@ -143,10 +135,10 @@ class Looks:
         self._notes: notes.Notes | None = None
 
     def look(self, item: Item) -> Seen:
-        """As `Looker.look`.
+        """Digest an image's files; decode and prepare it unless it is noted or kept.
 
         Raises:
-            DatasetError: As `Looker.look`.
+            DatasetError: It cannot be read, decoded or prepared, with the reason.
         """
         files, key = self._looker.identify(item, self._making)
         if self._notes is None:

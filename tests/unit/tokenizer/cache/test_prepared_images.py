@@ -193,7 +193,7 @@ def test_files_that_change_between_two_looks_are_refused(root, store):
         noter=NOTER,
     )  # fmt: skip
     item = Counting(root).items[0]
-    seen = looker.look(item)
+    seen = items.Looks(looker).look(item)
     Pillow.fromarray(np.zeros((6, 8), np.uint8)).save(root / item.key)
     with pytest.raises(errors.DatasetError, match="leave the files alone"):
         looker.fetch(seen)
