@@ -128,7 +128,7 @@ def test_pictures_and_their_masks_are_no_two_classes(tmp_path):
     ],
 )  # fmt: skip
 def test_which_names_tell_of_label_maps(name, is_telling):
-    assert mapping.names_label_maps([name]) is is_telling
+    assert mapping.names_label_maps(name) is is_telling
 
 
 def test_patches_fit_their_volumes_and_no_volume_is_cut():

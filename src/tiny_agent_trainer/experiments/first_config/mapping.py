@@ -88,9 +88,9 @@ def faults(
     return [one for one in paired.faults if one.key not in unused | listed]
 
 
-def names_label_maps(folders: Sequence[str]) -> bool:
-    """Whether one of these names tells of label maps."""
-    return any(_TELLING.fullmatch(name.lower()) for name in folders)
+def names_label_maps(folder: str) -> bool:
+    """Whether the name of a folder tells of label maps."""
+    return _TELLING.fullmatch(folder.lower()) is not None
 
 
 def require_no_masks(classes: Sequence[str], keys: Sequence[str]) -> None:
@@ -102,7 +102,7 @@ def require_no_masks(classes: Sequence[str], keys: Sequence[str]) -> None:
     for name in classes:
         inside = {PurePosixPath(key).stem for key in keys if name in key.split("/")[:-1]}
         outside = {PurePosixPath(key).stem for key in keys if name not in key.split("/")[:-1]}
-        if names_label_maps([name]) and inside & outside:
+        if names_label_maps(name) and inside & outside:
             raise errors.DatasetError(
                 where=name,
                 expected="a folder of images of one class",
@@ -146,6 +146,6 @@ def _telling_folder(key: str) -> str:
     folder = PurePosixPath()
     for part in key.split("/")[:-1]:
         folder /= part
-        if names_label_maps([part]):
+        if names_label_maps(part):
             return folder.as_posix()
     return ""
