@@ -30,7 +30,7 @@ from tiny_agent_trainer.training.store import CheckpointStore
 Outcome = Literal["completed", "stopped_early", "interrupted"]
 
 COUNTED_EVERY: Final = 100
-"""Steps from one whose underflow is counted, which takes half as long again, to the next."""
+"""Steps from one whose underflow is counted, which takes up to .7 times longer, to the next."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
